@@ -1,0 +1,48 @@
+# Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
+PYTHON ?= python3
+BIN := .venv/bin
+PLUGINS := driving logs minitown learning
+EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%)
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test test-core test-slow test-realdata lint bench bench-loop clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
+
+install: .venv/installed  ## a virtual environment in .venv with the tested versions
+
+.venv/installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0
+	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt $(EDITABLE) -e '.[dev]'
+	touch $@
+
+demo: install  ## the whole loop on the embedded town (at most 10 minutes on 2 cores)
+	$(BIN)/wetool run docs/quickstart.toml
+
+test: install  ## the test suite (under 15 minutes on 2 cores)
+	$(BIN)/pytest -n 2 -m "not slow and not realdata"
+
+test-core: install  ## the core's tests with every plugin hidden
+	WETOOLKIT_PLUGINS=wetoolkit $(BIN)/pytest tests
+
+test-slow: install  ## tests of minutes
+	$(BIN)/pytest -m "slow and not realdata"
+
+test-realdata: install  ## tests on the logs in ../shared/data or $$WETOOL_DATA
+	$(BIN)/pytest -m realdata
+
+lint: install  ## ruff, mypy --strict on the core, import-linter
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install  ## ratios of everything that must be fast
+	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+
+bench-loop: install  ## the honest loop: plateaued base, two controls (at most 90 minutes)
+	$(BIN)/wetool run docs/benchmark.toml
+
+clean:  ## remove what was built (runs are kept)
+	rm -rf .venv build

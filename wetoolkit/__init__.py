@@ -1,0 +1,3 @@
+"""wetoolkit: post-train a policy on the failures it has."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,217 @@
+"""The nine contracts, the domain's glue, and what a part may be able to do besides. Read top to bottom in five minutes.
+
+A component is built as ``Target(config)``. Parts hold no hidden state: equal arguments (seed included) give equal results, inputs
+are never changed, and every part can be pickled into a worker process. ``wetoolkit.testing`` holds each promise as an inheritable
+test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
+
+from wetoolkit.types import (
+    Array,
+    Bool,
+    Clock,
+    Experience,
+    Failure,
+    Float,
+    Metric,
+    Observation,
+    ObservationSpec,
+    Outcome,
+    Plan,
+    PlanSpec,
+    Ref,
+    Rollout,
+    Scenario,
+    Scene,
+    Scores,
+    Situation,
+    Trained,
+    W,
+)
+
+if TYPE_CHECKING:
+    from typing import Self
+
+I = TypeVar("I")  # noqa: E741 - an executor's item
+R = TypeVar("R")  # an executor's result
+Progress = Callable[[int, int, str], None]  # (done, of, message): long work reports through it
+
+
+class Domain(Protocol[W]):
+    """The glue of a field of use: how its worlds are seen and what its plans are. One per domain, not swappable per run."""
+
+    name: str
+    plan: PlanSpec
+    world: type[W]
+
+    def observe(self, situations: Sequence[Situation[W]], spec: ObservationSpec) -> Observation[W]:
+        """What a policy with ``spec`` sees at each situation's step; independent of anything after that step."""
+
+    def demonstrate(self, situations: Sequence[Situation[W]]) -> tuple[Float, Bool]:
+        """What the acting body did next in each world: plans [B, T, D] and whether T steps of it are known [B]."""
+
+
+class Dataset(Protocol[W]):
+    """Yields Scenarios of a split, lazily, in a stable order."""
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits; no log appears in two of those that end in different stems (train, val, test)."""
+
+    def index(self, split: str) -> Sequence[Ref]:
+        """Every scenario of the split without loading it; ids are unique."""
+
+    def load(self, ref: Ref) -> Scenario[W]:
+        """One scenario, validated; ``DataError`` names file and field where it cannot be read."""
+
+
+class Policy(Protocol[W]):
+    """Observation batch -> plan. Never sees the future."""
+
+    spec: ObservationSpec
+
+    def act(self, observation: Observation[W], seed: int) -> Plan:
+        """A plan for each of the B items; a batch equals its singles (1e-5 in torch, exactly elsewhere)."""
+
+
+class Miner(Protocol[W]):
+    """Finds the present steps at which the policy (or the log) fails."""
+
+    def mine(self, scenarios: Sequence[Scenario[W]], policy: Policy[W], reward: Reward[W], seed: int) -> Sequence[Failure]:
+        """Failures in scenario order; each scenario is judged by itself unless ``settle`` says otherwise."""
+
+
+class Reconstructor(Protocol[W]):
+    """Turns a Scenario into a Scene that one can act in."""
+
+    def reconstruct(self, scenario: Scenario[W], failure: Failure | None, seed: int) -> Scene[W]:
+        """The scene, its clock at the failure's step (the scenario's own ``now`` where there is no failure)."""
+
+
+class Behaviour(Protocol[W]):
+    """Varies what the others do."""
+
+    def vary(self, scene: Scene[W], count: int, seed: int) -> Sequence[Scene[W]]:
+        """Up to ``count`` varied scenes with ids of their own; every agent of the scene is kept."""
+
+
+class Simulator(Protocol[W]):
+    """Lets a policy act in scenes, in closed loop."""
+
+    def rollout(
+        self, scenes: Sequence[Scene[W]], policy: Policy[W], seeds: Sequence[int], horizon: float | None = None
+    ) -> Sequence[Rollout[W]]:
+        """One rollout a scene, in order, batched inside; ``horizon`` in seconds (None: the config's)."""
+
+
+class Reward(Protocol[W]):
+    """Judges what might be done (proposals) and what was done (rollouts) by one metric."""
+
+    metric: Metric
+
+    def score(self, situations: Sequence[Situation[W]], proposals: Float) -> Scores:
+        """Scores [B, N] of proposals [N, T, D] (shared) or [B, N, T, D]."""
+
+    def judge(self, rollouts: Sequence[Rollout[W]]) -> Scores:
+        """Scores [B] of what was done from the first decision to the end of the horizon."""
+
+
+class Algorithm(Protocol[W]):
+    """Policy + reference + Experience -> trained policy + metrics."""
+
+    def train(
+        self,
+        policy: Policy[W],
+        reference: Policy[W] | None,
+        experience: Experience,
+        seed: int,
+        progress: Progress | None = None,
+    ) -> Trained:
+        """A new policy; neither ``policy`` nor ``reference`` is changed."""
+
+
+class Executor(Protocol):
+    """Maps a function over items: order kept, retries, time-outs; a lost worker is one Outcome with a reason."""
+
+    def map(self, function: Callable[[I], R], items: Sequence[I]) -> Iterator[Outcome]:
+        """One Outcome an item, in order, as soon as it and those before it are done."""
+
+
+# What a part may be able to do besides. Ask with isinstance(part, SupportsX).
+
+
+@runtime_checkable
+class SupportsLogProb(Protocol):
+    """A policy over K fixed proposals."""
+
+    @property
+    def proposals(self) -> Float:
+        """[K, T, D] in the acting body's frame."""
+
+    def log_prob(self, observation: Observation[Any]) -> Float:
+        """[B, K], each row a normalised log-distribution."""
+
+
+@runtime_checkable
+class SupportsState(Protocol):
+    """A part with learned numbers, saved as safetensors by the store."""
+
+    def state(self) -> Mapping[str, Array]:
+        """Every learned array by name."""
+
+    def with_state(self, state: Mapping[str, Array]) -> Self:
+        """A copy that holds these; a wrong name or shape is a clear error."""
+
+
+@runtime_checkable
+class SupportsPrepare(Protocol):
+    """A policy that must see the demonstrations once before it is trained (a vocabulary, normalisation)."""
+
+    def prepare(self, experience: Experience, seed: int) -> Self:
+        """A copy that is ready to be trained."""
+
+
+@runtime_checkable
+class SupportsSettle(Protocol):
+    """A miner whose choice needs all chunks together (a percentile over the split)."""
+
+    def settle(self, failures: Sequence[Failure]) -> Sequence[Failure]:
+        """The final choice among what ``mine`` returned for every chunk."""
+
+
+@runtime_checkable
+class SupportsLabels(Protocol):
+    """A dataset that knows what its scenarios are about. For evaluation only: no miner, policy or algorithm is given it."""
+
+    def labels(self, split: str) -> Mapping[str, str]:
+        """Scenario id -> label, "" for ordinary ones."""
+
+
+@runtime_checkable
+class SupportsReport(Protocol):
+    """A dataset that counts what it repaired, skipped or could not offer."""
+
+    def repairs(self) -> Mapping[str, int]:
+        """What was done -> how often, for the split files read so far."""
+
+
+@runtime_checkable
+class SupportsReaction(Protocol):
+    """A behaviour that steps the others in closed loop."""
+
+    def react(self, worlds: Sequence[Any], clocks: Sequence[Clock], seed: int) -> Sequence[Float]:
+        """For each world what its agents do next."""
+
+
+@runtime_checkable
+class SupportsRender(Protocol):
+    """A reconstructor that can make images of its scenes."""
+
+    def render(
+        self, scene: Scene[Any], world: Any, step: int, camera: str, resolution: tuple[int, int], folder: Path
+    ) -> Mapping[str, Array]:
+        """``rgb`` [H, W, 3] uint8 and, where known, ``depth`` [H, W] metres and ``trust`` [H, W] in [0, 1]."""

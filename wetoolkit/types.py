@@ -1,0 +1,414 @@
+"""The values that cross the seams between plugins: frozen, domain-free, and able to ``validate()`` themselves.
+
+Conventions: SI units, radians, right-handed, z up. Batches come first, then agents, time and channels. Masks named ``valid`` stand
+in place of NaN. ``W`` is the world type of a domain (for driving: ego, agents, map, signals); the core never looks inside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetoolkit.errors import ValidationError
+
+if TYPE_CHECKING:
+    pass
+
+Float = NDArray[np.floating[Any]]
+Bool = NDArray[np.bool_]
+Int = NDArray[np.integer[Any]]
+Array = NDArray[Any]
+
+
+@runtime_checkable
+class World(Protocol):
+    """What a domain's world must be: a frozen dataclass of arrays (see ``wetoolkit.codec``) that can check itself."""
+
+    def validate(self) -> None:
+        """Raise ``ValidationError`` where shapes, ranges or references do not hold."""
+
+
+W = TypeVar("W", bound=World)
+
+
+def require(condition: bool, what: str, field_name: str, way_out: str) -> None:
+    """Raise a ``ValidationError`` that names the field and the way out, unless ``condition`` holds."""
+    if not condition:
+        raise ValidationError(what, field=field_name, way_out=way_out)
+
+
+def require_finite(array: Array, field_name: str) -> None:
+    """Raise a ``ValidationError`` that counts the offending numbers and names the first, unless all are finite."""
+    bad = ~np.isfinite(array)
+    if bad.any():
+        first = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise ValidationError(
+            f"{int(bad.sum())} of {array.size} numbers are NaN or infinite, the first at index {first}",
+            field=field_name,
+            way_out="mark missing steps in `valid` and fill them with zeros",
+        )
+
+
+@dataclass(frozen=True)
+class Clock:
+    """Uniform time. Step ``now`` is the present: steps before it are history, steps after it the future."""
+
+    dt: float  # seconds per step
+    now: int  # index of the present step
+    steps: int  # number of recorded steps
+
+    def validate(self) -> None:
+        require(self.dt > 0, f"dt is {self.dt}", "clock.dt", "give seconds per step, above 0")
+        require(0 <= self.now < self.steps, f"now={self.now} of {self.steps} steps", "clock.now", "0 <= now < steps")
+
+    def at(self, now: int) -> Clock:
+        """The same record seen from another present step."""
+        return replace(self, now=now)
+
+
+@dataclass(frozen=True)
+class Step:
+    """One link of a Lineage: which component, of which distribution, with which config and seed."""
+
+    component: str  # "kind/name"
+    distribution: str  # "name version"
+    config: str  # content hash of the config
+    seed: int | None = None
+
+
+@dataclass(frozen=True)
+class Lineage:
+    """Where an artefact comes from: the log it goes back to and every component that had a hand in it, first to last."""
+
+    dataset: str
+    log: str
+    scenario: str
+    steps: tuple[Step, ...] = ()
+
+    def then(self, step: Step) -> Lineage:
+        """This lineage with one more link."""
+        return replace(self, steps=(*self.steps, step))
+
+    @property
+    def synthetic(self) -> bool:
+        """Whether anything but a dataset made it."""
+        return any(not step.component.startswith("dataset/") for step in self.steps)
+
+
+@dataclass(frozen=True)
+class Ref:
+    """A Scenario's address within a dataset's split, cheap to list and to send to a worker."""
+
+    id: str
+    split: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Scenario(Generic[W]):
+    """A stretch of a log with one present step: what was, and (for scoring and training only) what came after."""
+
+    id: str
+    domain: str
+    split: str
+    log: str  # recording it was cut from; intervals are clustered by it
+    clock: Clock
+    origin: tuple[float, float, float]  # metres, float64: added to the world's coordinates gives the log's own
+    lineage: Lineage
+    world: W
+
+    def validate(self) -> None:
+        require(bool(self.id), "the id is empty", "scenario.id", "give every scenario an id that is unique in its dataset")
+        self.clock.validate()
+        require_finite(np.asarray(self.origin, np.float64), "scenario.origin")
+        self.world.validate()
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A present step at which a policy (or the log itself) fails or nearly does, as found by a miner."""
+
+    scenario: Ref
+    kind: str  # "collision", "off_road", ...
+    step: int  # index in the scenario's clock
+    severity: float  # in [0, 1]
+    evidence: Mapping[str, float | str] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        require(0.0 <= self.severity <= 1.0, f"severity is {self.severity}", "failure.severity", "scale it into [0, 1]")
+        require(self.step >= 0, f"step is {self.step}", "failure.step", "give an index into the scenario's clock")
+        require(bool(self.kind), "the kind is empty", "failure.kind", "name the way it fails")
+
+
+@dataclass(frozen=True)
+class Scene(Generic[W]):
+    """A world one can act in from ``clock.now`` on. Heavy assets are named by their hash in ``assets``."""
+
+    id: str
+    domain: str
+    log: str
+    scenario: Ref
+    clock: Clock
+    origin: tuple[float, float, float]  # metres, float64
+    lineage: Lineage
+    world: W
+    variant: str = "logged"  # what was varied
+    failure: str = ""  # the Failure kind it was rebuilt for, "" where there was none
+    assets: Mapping[str, str] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        require(bool(self.id), "the id is empty", "scene.id", "give every scene an id that is unique in its run")
+        self.clock.validate()
+        self.world.validate()
+
+
+@dataclass(frozen=True)
+class PlanSpec:
+    """What a plan of a domain is: ``steps`` future states of ``channels``; time 0 of a plan is one ``dt`` after now."""
+
+    steps: int  # T
+    dt: float  # seconds
+    channels: tuple[str, ...]  # D names with their units, such as "x [m]"
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(T, D)."""
+        return self.steps, len(self.channels)
+
+
+@dataclass(frozen=True)
+class ObservationSpec:
+    """What a policy wants to see: nothing else is made for it."""
+
+    history: int = 1  # steps up to and including now
+    fields: tuple[str, ...] = ()  # names of arrays the domain knows how to make
+    limits: Mapping[str, int] = field(default_factory=dict)  # at most so many rows of a field, the nearest first
+    cameras: tuple[str, ...] = ()
+    resolution: tuple[int, int] = (0, 0)  # width, height in pixels
+    world: bool = False  # also hand over the world, cut at now (planners that read maps directly)
+
+
+@dataclass(frozen=True)
+class Observation(Generic[W]):
+    """What B policies see now: padded arrays with masks (``name`` and ``name.valid``), never the future."""
+
+    domain: str
+    size: int  # B
+    arrays: Mapping[str, Array]  # each [B, ...]
+    worlds: tuple[W, ...] = ()  # [B] cut at now, only where the spec asks for it
+    images: Mapping[str, Array] = field(default_factory=dict)  # camera -> [B] lazy handles
+
+    def validate(self) -> None:
+        for name, array in self.arrays.items():
+            require(array.shape[:1] == (self.size,), f"shape {array.shape} in a batch of {self.size}", name, "put the batch first")
+            if np.issubdtype(array.dtype, np.floating):
+                require_finite(array, name)
+        require(len(self.worlds) in (0, self.size), f"{len(self.worlds)} worlds", "worlds", "one for each item, or none")
+
+    def rows(self, index: Int | slice) -> Observation[W]:
+        """The observation of some items of the batch."""
+        picked = np.arange(self.size)[index]
+        return replace(
+            self,
+            size=len(picked),
+            arrays={name: array[picked] for name, array in self.arrays.items()},
+            worlds=tuple(self.worlds[i] for i in picked) if self.worlds else (),
+            images={name: handles[picked] for name, handles in self.images.items()},
+        )
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What B policies want to do: a trajectory each and, for policies over proposals, which one and how likely it was."""
+
+    trajectories: Float  # [B, T, D] in the frame of the acting body now
+    choice: Int | None = None  # [B] index into the policy's proposals
+    log_prob: Float | None = None  # [B] of the choice
+
+    def validate(self, spec: PlanSpec, size: int) -> None:
+        expected = (size, *spec.shape)
+        require(
+            self.trajectories.shape == expected,
+            f"shape {self.trajectories.shape} where {expected} was asked",
+            "plan.trajectories",
+            "return [B, T, D] as the domain's PlanSpec says",
+        )
+        require_finite(self.trajectories, "plan.trajectories")
+
+
+@dataclass(frozen=True)
+class Situation(Generic[W]):
+    """One world at one step: what a reward judges proposals in. The world may hold what came after the step."""
+
+    id: str
+    log: str
+    world: W
+    step: int
+
+
+class Role(StrEnum):
+    """What a named term does in a score's total."""
+
+    GATE = "gate"  # multiplies the total
+    WEIGHTED = "weighted"  # part of the weighted mean
+    REPORTED = "reported"  # shown, not counted
+
+
+@dataclass(frozen=True)
+class Term:
+    """One named part of a score. ``values`` has the shape of the total; ``weight`` counts for weighted terms only."""
+
+    values: Float
+    role: Role
+    weight: float = 0.0
+    available: bool = True  # False where the data cannot tell (then the values are neutral, and it is said)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A metric's name, version and settings that move its numbers. Scores compare only where all three are equal."""
+
+    name: str
+    version: str
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        settings = ",".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
+        return f"{self.name}-{self.version}" + (f"[{settings}]" if settings else "")
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Scores of B situations x N proposals (shape [B, N]), or of B rollouts (shape [B])."""
+
+    metric: Metric
+    total: Float  # in [0, 1]
+    success: Bool  # the domain's own notion: nothing went wrong that must not
+    terms: Mapping[str, Term] = field(default_factory=dict)
+
+    def validate(self) -> None:
+        require_finite(self.total, "scores.total")
+        inside = bool(((self.total >= 0) & (self.total <= 1 + 1e-9)).all())
+        require(inside, "totals outside [0, 1]", "scores.total", "scale the total into [0, 1]")
+        for name, values in {"success": self.success, **{k: t.values for k, t in self.terms.items()}}.items():
+            require(values.shape == self.total.shape, f"shape {values.shape}, total {self.total.shape}", name, "one value each")
+
+    def rows(self, index: Int | slice) -> Scores:
+        """The scores of some of the B items."""
+        terms = {name: replace(term, values=term.values[index]) for name, term in self.terms.items()}
+        return replace(self, total=self.total[index], success=self.success[index], terms=terms)
+
+
+@dataclass(frozen=True)
+class Rollout(Generic[W]):
+    """What happened when a policy acted in a Scene: enough to score it again with any reward.
+
+    ``world`` has the domain's own type, with what was done in place of what was logged, and runs on past the horizon (the last plan
+    is driven to its end) so that proposals at the last decisions can be judged against what the others did.
+    """
+
+    id: str
+    domain: str
+    log: str
+    scene: str  # Scene.id
+    policy: str
+    seed: int
+    clock: Clock  # of ``world``; now = first decision
+    end: int  # step after the horizon's last: steps now..end-1 count for success
+    world: W
+    decisions: Int  # [K] steps at which the policy was asked
+    plans: Float  # [K, T, D]
+    choices: Int  # [K] index into the policy's proposals, -1 where it has none
+    log_probs: Float  # [K] of the choices, 0 where there are none
+    lineage: Lineage
+    settings: Mapping[str, str] = field(default_factory=dict)  # dynamics, traffic, rates: stamped in results
+
+    def validate(self) -> None:
+        self.clock.validate()
+        self.world.validate()
+        inside = self.clock.now < self.end <= self.clock.steps
+        require(inside, f"end={self.end}", "rollout.end", "now < end <= clock.steps")
+        count = len(self.decisions)
+        for name in ("plans", "choices", "log_probs"):
+            require(len(getattr(self, name)) == count, f"{len(getattr(self, name))} for {count} decisions", name, "one each")
+        require_finite(self.plans, "rollout.plans")
+
+    def situations(self) -> list[Situation[W]]:
+        """The Situation of every decision, for a reward to judge proposals in."""
+        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step)) for step in self.decisions]
+
+
+@dataclass(frozen=True)
+class Decisions(Generic[W]):
+    """A block of n decisions to learn from: what an Experience holds in shards and yields in batches."""
+
+    observation: Observation[W]
+    source: Int  # [n] 0: a log's frame, 1: a rollout's
+    round: Int  # [n] the round that made it
+    expert: Float  # [n, T, D] what the log's own driver did; zeros where not known
+    has_expert: Bool  # [n]
+    choice: Int  # [n] index of the proposal that was taken, -1 where none was
+    log_prob: Float  # [n] of the choice under the policy that made it
+    rewards: Float  # [n, N] total of each proposal; [n, 0] before rewards are given
+    terms: Mapping[str, Float] = field(default_factory=dict)  # name -> [n, N]
+    ids: tuple[str, ...] = ()  # [n] Situation ids, unique
+    logs: tuple[str, ...] = ()  # [n]
+
+    @property
+    def size(self) -> int:
+        """n."""
+        return self.observation.size
+
+    def validate(self) -> None:
+        self.observation.validate()
+        for name in ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards", "ids", "logs"):
+            require(len(getattr(self, name)) == self.size, f"{len(getattr(self, name))} rows", name, f"give {self.size}")
+        require_finite(self.rewards, "decisions.rewards")
+        require_finite(self.expert, "decisions.expert")
+
+
+class Experience(Protocol):
+    """A lazy, sharded sequence of Decisions on disk (``wetoolkit.experience.Shards``); never one array in memory."""
+
+    def __len__(self) -> int:
+        """The number of decisions."""
+
+    def batches(self, size: int, seed: int | None) -> Iterator[Decisions[Any]]:
+        """One pass in blocks of ``size``, shuffled by ``seed`` (None: stored order); the last block may be smaller."""
+
+    @property
+    def shape(self) -> Mapping[str, tuple[int, ...]]:
+        """Shape of one row of every observation array, for policies that size themselves by it."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item in an executor: a value, or the reason why there is none."""
+
+    index: int
+    value: Any = None
+    error: str = ""  # one line; "" where it went well
+    detail: str = ""  # traceback and the worker's output
+    attempts: int = 1
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_rss: int = 0  # bytes, of the process that did it
+
+    @property
+    def ok(self) -> bool:
+        """Whether there is a value."""
+        return not self.error
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What an algorithm returns: the policy and its history, a table of one row a report (names -> columns)."""
+
+    policy: Any
+    metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
+    summary: Mapping[str, float | str] = field(default_factory=dict)
