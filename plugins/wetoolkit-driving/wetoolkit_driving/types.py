@@ -115,6 +115,7 @@ class Agents:
     velocity: Float  # [A, T, 2] m/s in the world's axes
     valid: Bool  # [A, T]
     control: Byte  # [A] Control: what moves it in simulation
+    manners: Float | None = None  # [A, 5] desired speed factor, gap [m], headway [s], acceleration, deceleration [m/s^2]
 
     def __len__(self) -> int:
         return len(self.ids)
