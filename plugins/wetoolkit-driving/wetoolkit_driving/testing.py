@@ -64,7 +64,7 @@ def actor(
     seen: tuple[int, int] | None = None,
     control: Control = Control.REPLAY,
 ) -> Actor:
-    """A track that goes straight: at ``now`` at (x, y); ``speed`` [m/s] is one number or one a step; ``seen`` = first and last step."""
+    """A track that goes straight: at ``now`` at (x, y); ``speed`` [m/s] is one or one a step; ``seen`` = first and last step."""
     speeds = np.broadcast_to(np.asarray(speed, float), (steps,))
     travelled = np.concatenate([[0.0], np.cumsum(speeds[:-1] * DT)])
     travelled -= travelled[now]
@@ -162,31 +162,30 @@ def _on_route(road: RoadMap, route: Sequence[int]) -> Bool:
     return flags
 
 
+def _straight_piece(piece: int, k: int, lanes: int, signal: bool, limit: float) -> Lane:
+    xs = np.arange(-150.0 + 100 * piece, -49.0 + 100 * piece, 5.0)
+    return Lane(
+        f"l{piece}.{k}",
+        np.column_stack([xs, np.full(len(xs), k * LANE_WIDTH)]),
+        f"b{piece}",
+        follows=(f"l{piece + 1}.{k}",) if piece < 3 else (),
+        left=f"l{piece}.{k + 1}" if k + 1 < lanes else "",
+        right=f"l{piece}.{k - 1}" if k else "",
+        limit=limit,
+        signal=0 if signal and piece == 2 else -1,
+    )
+
+
 def straight_map(lanes: int = 2, signal: bool = False, limit: float = 13.9, crosswalk: float | None = None) -> RoadMap:
     """Four pieces of 100 m from x = -150 to 250 m: lane ``k`` has its centre at y = k * 3.5 m, all in direction +x.
 
     With ``signal``, row 0 governs entering the third piece (stop line at x = 50 m). ``crosswalk`` is the x [m] of a crossing.
     """
-    drafts = []
-    for piece in range(4):
-        xs = np.arange(-150.0 + 100 * piece, -49.0 + 100 * piece, 5.0)
-        for k in range(lanes):
-            drafts.append(
-                Lane(
-                    f"l{piece}.{k}",
-                    np.column_stack([xs, np.full(len(xs), k * LANE_WIDTH)]),
-                    f"b{piece}",
-                    follows=(f"l{piece + 1}.{k}",) if piece < 3 else (),
-                    left=f"l{piece}.{k + 1}" if k + 1 < lanes else "",
-                    right=f"l{piece}.{k - 1}" if k else "",
-                    limit=limit,
-                    signal=0 if signal and piece == 2 else -1,
-                )
-            )
+    drafts = [_straight_piece(piece, k, lanes, signal, limit) for piece in range(4) for k in range(lanes)]
     low, high = -LANE_WIDTH / 2, (lanes - 0.5) * LANE_WIDTH
     areas = []
     if crosswalk is not None:
-        ring = np.array([[-2, low], [2, low], [2, high], [-2, high]], float) + [crosswalk, 0.0]
+        ring = np.array([[-2, low], [2, low], [2, high], [-2, high]], float) + np.array([crosswalk, 0.0])
         areas.append(("crosswalk", AreaKind.CROSSWALK, ring))
     return build_map(drafts, areas)
 
