@@ -1,0 +1,77 @@
+"""What commands print: tables (or JSON), and errors as a panel on stderr."""
+
+from __future__ import annotations
+
+import json as json_
+import math
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from wetoolkit.errors import WetoolkitError
+
+if TYPE_CHECKING:
+    import polars as pl
+
+
+def show(table: pl.DataFrame, json: bool, title: str = "") -> None:
+    """Print a table for people, or with ``json`` its rows as a JSON list on stdout (NaN and infinities become null)."""
+    if json:
+        show_json(table.to_dicts())
+        return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(title=title or None, title_justify="left", header_style="bold")
+    for name, kind in table.schema.items():
+        shown.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+    for row in table.iter_rows():
+        shown.add_row(*(Text(cell(value)) for value in row))
+    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=200)
+    console.print(shown)
+
+
+def cell(value: object) -> str:
+    """One value as people read it."""
+    if value is None:
+        return ""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, float):
+        return f"{value:.4g}" if math.isfinite(value) else "-"
+    return str(value)
+
+
+def show_json(value: Any) -> None:
+    """Print a JSON document on stdout."""
+    typer.echo(json_.dumps(_plain(value), indent=2, ensure_ascii=False, default=str))
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def complain(error: WetoolkitError) -> None:
+    """An error as a panel on stderr: what, where, the way out. Plain lines where stderr is no terminal."""
+    if not sys.stderr.isatty():
+        typer.echo(f"error: {error}", err=True)
+        return
+    from rich.console import Console
+    from rich.panel import Panel
+    from rich.text import Text
+
+    text = Text(error.what, style="bold")
+    for key, value in error.context.items():
+        text.append(f"\n{key.replace('_', ' ')}: {value}", style="not bold")
+    if error.way_out:
+        text.append(f"\nway out: {error.way_out}", style="not bold green")
+    Console(stderr=True).print(Panel(text, title=type(error).__name__, title_align="left", border_style="red"))
