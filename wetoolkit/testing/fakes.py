@@ -1,0 +1,329 @@
+"""A toy domain, complete and tiny: a point walks along x among moving points. The core's own tests run the whole loop on it.
+
+Plans are 4 steps of 0.5 s of (x, y) metres relative to where the body is now. Twelve walks (4 forward speeds x 3 sideways speeds)
+are the proposals. In common scenarios nobody is in the way and the log's walker goes straight; in rare ones somebody stands or
+steps into the way and the log's walker goes round. A policy that imitates the common alone walks into the rare.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from pydantic import Field
+
+from wetoolkit.config import Config
+from wetoolkit.errors import DataError
+from wetoolkit.kinds import Policy, Reward
+from wetoolkit.types import (
+    Array,
+    Bool,
+    Clock,
+    Failure,
+    Float,
+    Lineage,
+    Metric,
+    Observation,
+    ObservationSpec,
+    PlanSpec,
+    Ref,
+    Role,
+    Rollout,
+    Scenario,
+    Scene,
+    Scores,
+    Situation,
+    Term,
+    require,
+    require_finite,
+)
+
+DT, STEPS, NOW, SPEED, RADIUS, NEAR = 0.5, 28, 4, 1.0, 0.6, 4  # s, steps, step, m/s, metres, others seen
+PLAN = PlanSpec(steps=4, dt=DT, channels=("x [m]", "y [m]"))
+_VELOCITIES = np.array([(x, y) for x in (0.0, 0.5, 1.0, 1.5) for y in (-0.8, 0.0, 0.8)], np.float32)  # [12, 2] m/s
+WALKS = _VELOCITIES[:, None] * (np.arange(1, 5, dtype=np.float32) * DT)[None, :, None]  # [12, 4, 2] metres
+
+
+@dataclass(frozen=True)
+class ToyWorld:
+    """Where the body and the others are at every step, in metres."""
+
+    body: Float  # [T, 2]
+    others: Float  # [A, T, 2]
+    valid: Bool  # [A, T]
+
+    def validate(self) -> None:
+        require(self.others.shape[1:] == self.body.shape, f"shape {self.others.shape}", "world.others", "[A, T, 2]")
+        require(self.valid.shape == self.others.shape[:2], f"shape {self.valid.shape}", "world.valid", "[A, T]")
+        require_finite(self.body, "world.body")
+        require_finite(self.others, "world.others")
+
+
+class Toy:
+    """The domain's glue."""
+
+    name = "toy"
+    plan = PLAN
+    world = ToyWorld
+
+    def observe(self, situations: Sequence[Situation[ToyWorld]], spec: ObservationSpec) -> Observation[ToyWorld]:
+        """``body`` [B, 2] velocity in m/s; ``others`` [B, NEAR, 4] relative x, y and velocity of the nearest, with ``.valid``."""
+        limit = spec.limits.get("others", NEAR)
+        seen = [_nearest(situation.world, situation.step, limit) for situation in situations]
+        body = [_velocity(situation.world.body, situation.step) for situation in situations]
+        arrays: dict[str, Array] = {
+            "body": np.array(body, np.float32).reshape(-1, 2),
+            "others": np.array([rows for rows, _ in seen], np.float32).reshape(-1, limit, 4),
+            "others.valid": np.array([mask for _, mask in seen], bool).reshape(-1, limit),
+        }
+        return Observation("toy", len(situations), {name: a for name, a in arrays.items() if name.split(".")[0] in spec.fields})
+
+    def demonstrate(self, situations: Sequence[Situation[ToyWorld]]) -> tuple[Float, Bool]:
+        """Where the body went, relative to where it was: [B, 4, 2] metres, and whether the record reaches so far."""
+        plans = np.zeros((len(situations), *PLAN.shape), np.float32)
+        known = np.zeros(len(situations), bool)
+        for row, situation in enumerate(situations):
+            after = situation.world.body[situation.step + 1 : situation.step + 1 + PLAN.steps]
+            known[row] = len(after) == PLAN.steps
+            plans[row, : len(after)] = after - situation.world.body[situation.step]
+        return plans, known
+
+
+def _velocity(path: Float, step: int) -> Float:
+    """Backward difference in m/s: nothing after ``step`` is looked at."""
+    return (path[..., step, :] - path[..., max(step - 1, 0), :]) / DT
+
+
+def _nearest(world: ToyWorld, step: int, limit: int) -> tuple[Float, Bool]:
+    """Rows [limit, 4] of those who are there now, nearest first, and which rows hold somebody."""
+    relative = world.others[:, step] - world.body[step]  # [A, 2] metres
+    distance = np.where(world.valid[:, step], np.hypot(*relative.T), np.inf)
+    order = np.argsort(distance, kind="stable")[:limit]
+    order = order[np.isfinite(distance[order])]
+    moving = world.valid[:, max(step - 1, 0)]
+    rows, mask = np.zeros((limit, 4), np.float32), np.arange(limit) < len(order)
+    rows[: len(order), :2] = relative[order]
+    rows[: len(order), 2:] = np.where(moving[order, None], _velocity(world.others, step)[order], 0)
+    return rows, mask
+
+
+class ToyDatasetConfig(Config):
+    """How much there is of the toy."""
+
+    logs: int = Field(12, ge=1, description="logs in each of train, val and test [1]")
+    per_log: int = Field(4, ge=1, description="scenarios of a log in each split [1]")
+    seed: int = Field(0, ge=0, description="seed of the towns [1]")
+
+
+class ToyDataset:
+    """Splits ``train``, ``val``, ``test`` (common) and ``rare-train``, ``rare-val``, ``rare-test``."""
+
+    def __init__(self, config: ToyDatasetConfig) -> None:
+        self.config = config
+
+    def splits(self) -> Sequence[str]:
+        return tuple(kind + stem for kind in ("", "rare-") for stem in ("train", "val", "test"))
+
+    def index(self, split: str) -> Sequence[Ref]:
+        if split not in self.splits():
+            raise DataError(f"the toy has no split {split!r}", known=", ".join(self.splits()), way_out="use one of those")
+        stem = split.removeprefix("rare-")
+        return [
+            Ref(f"{split}/{log:03d}/{item:02d}", split, f"{stem}-{log:03d}")
+            for log in range(self.config.logs)
+            for item in range(self.config.per_log)
+        ]
+
+    def load(self, ref: Ref) -> Scenario[ToyWorld]:
+        rng = np.random.default_rng([self.config.seed, zlib.crc32(ref.id.encode())])
+        world = _walk(rng, rare=ref.split.startswith("rare-"))
+        lineage = Lineage("toy", ref.log, ref.id)
+        scenario = Scenario(ref.id, "toy", ref.split, ref.log, Clock(DT, NOW, STEPS), (0.0, 0.0, 0.0), lineage, world)
+        scenario.validate()
+        return scenario
+
+    def labels(self, split: str) -> Mapping[str, str]:
+        return {ref.id: "in the way" if split.startswith("rare-") else "" for ref in self.index(split)}
+
+
+def _walk(rng: np.random.Generator, rare: bool) -> ToyWorld:
+    """A straight walk with passers-by 3 m and more away; in rare ones somebody is in the way and the walker goes round."""
+    time = (np.arange(STEPS) - NOW) * DT  # [T] s
+    body = np.stack([SPEED * time, np.zeros(STEPS)], -1)
+    side = rng.choice([-1.0, 1.0], 3)
+    start = np.stack([rng.uniform(-2, 12, 3), side * rng.uniform(3, 6, 3)], -1)  # [A, 2]
+    others = start[:, None] + (rng.uniform(-0.5, 0.5, 3)[:, None] * time)[..., None] * np.array([1.0, 0.0])
+    if rare:
+        meeting, drift = rng.uniform(1.2, 1.8), rng.choice([-1.0, 1.0]) * rng.uniform(0.05, 0.2)
+        threat = np.stack([np.full(STEPS, SPEED * meeting), drift * (time - meeting)], -1)
+        others = np.concatenate([threat[None], others])
+        body[:, 1] = np.sign(drift) * np.clip(0.8 * time, 0, 1.6)
+    valid = np.ones(others.shape[:2], bool)
+    return ToyWorld(body.astype(np.float32), others.astype(np.float32), valid)
+
+
+class ToyRewardConfig(Config):
+    """What counts."""
+
+    radius: float = Field(RADIUS, gt=0, description="nobody may come nearer than this [m]")
+
+
+class ToyReward:
+    """Total = clear x (3 progress + 1 steady) / 4."""
+
+    def __init__(self, config: ToyRewardConfig) -> None:
+        self.config = config
+        self.metric = Metric("toy", "1.0", {"radius": f"{config.radius:g}"})
+
+    def score(self, situations: Sequence[Situation[ToyWorld]], proposals: Float) -> Scores:
+        plans = np.broadcast_to(proposals, (len(situations), *proposals.shape[-3:])).astype(np.float64)  # [B, N, T, D]
+        clear = [self._clear(s.world, s.step, s.world.body[s.step] + p) for s, p in zip(situations, plans, strict=True)]
+        gate = np.array(clear, bool).reshape(plans.shape[:2])
+        return self._scores(gate, plans[..., -1, 0], abs(plans[..., -1, 1]), plans.shape[2] * DT)
+
+    def judge(self, rollouts: Sequence[Rollout[ToyWorld]]) -> Scores:
+        paths = [r.world.body[r.clock.now : r.end].astype(np.float64) for r in rollouts]
+        clear = [bool(self._clear(r.world, r.clock.now, p[None, 1:])[0]) for r, p in zip(rollouts, paths, strict=True)]
+        moved = np.array([p[-1] - p[0] for p in paths]).reshape(-1, 2)
+        seconds = np.array([(len(p) - 1) * DT for p in paths])
+        return self._scores(np.array(clear, bool), moved[:, 0], abs(moved[:, 1]), seconds)
+
+    def _clear(self, world: ToyWorld, step: int, paths: Float) -> Bool:
+        """Whether each of N paths [N, T, 2] in metres, from ``step`` + 1 on, keeps its distance. Steps past the record are free."""
+        steps = np.arange(step + 1, min(step + 1 + paths.shape[1], len(world.body)))
+        gap = np.linalg.norm(paths[:, None, : len(steps)] - world.others[None][:, :, steps], axis=-1)  # [N, A, T]
+        return ~((gap < self.config.radius) & world.valid[None][:, :, steps]).any((1, 2))  # type: ignore[no-any-return]
+
+    def _scores(self, clear: Bool, forward: Float, sideways: Float, seconds: Float | float) -> Scores:
+        progress, steady = np.clip(forward / (SPEED * seconds), 0, 1), np.clip(1 - sideways / (2 * seconds), 0, 1)
+        terms = {
+            "clear": Term(clear.astype(np.float64), Role.GATE),
+            "progress": Term(progress, Role.WEIGHTED, 3.0),
+            "steady": Term(steady, Role.WEIGHTED, 1.0),
+        }
+        return Scores(self.metric, clear * (3 * progress + steady) / 4, clear & (progress >= 0.25), terms)
+
+
+class ToyMinerConfig(Config):
+    """What is a failure."""
+
+    least: float = Field(0.5, ge=0, le=1, description="plans that score below this are failures [1]")
+
+
+class ToyMiner:
+    """Judges the policy's plan at each scenario's present step."""
+
+    def __init__(self, config: ToyMinerConfig) -> None:
+        self.config = config
+
+    def mine(
+        self, scenarios: Sequence[Scenario[ToyWorld]], policy: Policy[ToyWorld], reward: Reward[ToyWorld], seed: int
+    ) -> Sequence[Failure]:
+        situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+        plans = policy.act(Toy().observe(situations, policy.spec), seed).trajectories
+        scores = reward.score(situations, plans[:, None])
+        return [
+            Failure(
+                Ref(s.id, s.split, s.log),
+                "collision" if scores.terms["clear"].values[row, 0] == 0 else "no_progress",
+                s.clock.now,
+                float(1 - scores.total[row, 0]),
+                {"total": float(scores.total[row, 0])},
+            )
+            for row, s in enumerate(scenarios)
+            if scores.total[row, 0] < self.config.least
+        ]
+
+
+class ToyReconstructorConfig(Config):
+    """Nothing to set."""
+
+
+class ToyReconstructor:
+    """The scenario's own world."""
+
+    def __init__(self, config: ToyReconstructorConfig) -> None:
+        self.config = config
+
+    def reconstruct(self, scenario: Scenario[ToyWorld], failure: Failure | None, seed: int) -> Scene[ToyWorld]:
+        step = scenario.clock.now if failure is None else failure.step
+        name = f"{scenario.id}@{step}" + (f"-{failure.kind}" if failure else "")
+        ref, kind = Ref(scenario.id, scenario.split, scenario.log), failure.kind if failure else ""
+        clock, world = scenario.clock.at(step), scenario.world
+        return Scene(name, "toy", scenario.log, ref, clock, scenario.origin, scenario.lineage, world, failure=kind)
+
+
+class ToyBehaviourConfig(Config):
+    """How far the others are moved."""
+
+    spread: float = Field(0.2, ge=0, description="standard deviation of each other's shift sideways [m]")
+
+
+class ToyBehaviour:
+    """Shifts every other by an offset of its own."""
+
+    def __init__(self, config: ToyBehaviourConfig) -> None:
+        self.config = config
+
+    def vary(self, scene: Scene[ToyWorld], count: int, seed: int) -> Sequence[Scene[ToyWorld]]:
+        rng, varied = np.random.default_rng(seed), []
+        for index in range(count):
+            shift = np.zeros((len(scene.world.others), 1, 2), np.float32)
+            shift[:, 0, 1] = rng.normal(0, self.config.spread, len(shift))
+            world = replace(scene.world, others=scene.world.others + shift)
+            varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
+        return varied
+
+
+class ToySimulatorConfig(Config):
+    """How the walk is done."""
+
+    replan: int = Field(2, ge=1, le=4, description="steps between decisions [1]")
+    horizon: float = Field(6.0, ge=1, le=9, description="how long is walked unless the caller says otherwise [s]")
+
+
+class ToySimulator:
+    """Does exactly what the plan says until the next decision."""
+
+    def __init__(self, config: ToySimulatorConfig) -> None:
+        self.config = config
+
+    def rollout(
+        self, scenes: Sequence[Scene[ToyWorld]], policy: Policy[ToyWorld], seeds: Sequence[int], horizon: float | None = None
+    ) -> Sequence[Rollout[ToyWorld]]:
+        end = round((horizon or self.config.horizon) / DT)
+        return [self._one(scene, policy, seed, end) for scene, seed in zip(scenes, seeds, strict=True)]
+
+    def _one(self, scene: Scene[ToyWorld], policy: Policy[ToyWorld], seed: int, length: int) -> Rollout[ToyWorld]:
+        world = replace(scene.world, body=scene.world.body.copy())
+        end = min(scene.clock.now + length, scene.clock.steps - PLAN.steps)
+        decisions, plans, choices, log_probs = list(range(scene.clock.now, end, self.config.replan)), [], [], []
+        for step in decisions:
+            seen = Toy().observe([Situation(scene.id, scene.log, world, step)], policy.spec)
+            plan = policy.act(seen, seed + step)
+            world.body[step + 1 : step + 1 + PLAN.steps] = world.body[step] + plan.trajectories[0]
+            plans.append(plan.trajectories[0])
+            choices.append(-1 if plan.choice is None else int(plan.choice[0]))
+            log_probs.append(0.0 if plan.log_prob is None else float(plan.log_prob[0]))
+        world = ToyWorld(world.body[: end + PLAN.steps], world.others[:, : end + PLAN.steps], world.valid[:, : end + PLAN.steps])
+        last = decisions[-1] + 1 + PLAN.steps
+        world.body[last:] = world.body[last - 1]
+        return Rollout(
+            id=f"{scene.id}/{type(policy).__name__}/{seed}",
+            domain="toy",
+            log=scene.log,
+            scene=scene.id,
+            policy=type(policy).__name__,
+            seed=seed,
+            clock=Clock(DT, scene.clock.now, end + PLAN.steps),
+            end=end,
+            world=world,
+            decisions=np.array(decisions),
+            plans=np.array(plans, np.float32),
+            choices=np.array(choices),
+            log_probs=np.array(log_probs),
+            lineage=scene.lineage,
+            settings={"replan": str(self.config.replan)},
+        )
