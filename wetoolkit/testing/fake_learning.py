@@ -122,7 +122,7 @@ class ToyGradientConfig(Config):
     """Gradient ascent."""
 
     passes: int = Field(60, ge=1, description="passes over the experience [1]")
-    rate: float = Field(2.0, gt=0, description="step size [1]")
+    rate: float = Field(20.0, gt=0, description="step size [1]")
     kl: float = Field(0.02, ge=0, description="weight of the KL to the reference [1]")
     imitation: float = Field(0.1, ge=0, description="weight of the imitation of real frames [1]")
 
