@@ -1,0 +1,48 @@
+"""The driving domain: its worlds, its plans, what its policies see and what its drivers did."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wetoolkit.errors import ValidationError
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Situation
+from wetoolkit_driving.geometry import relative
+from wetoolkit_driving.observe import observe
+from wetoolkit_driving.types import World
+
+PLAN = PlanSpec(40, 0.1, ("x [m]", "y [m]", "heading [rad]"))
+
+
+class Driving:
+    """Implements ``wetoolkit.kinds.Domain``: plans are 40 rear-axle poses in the ego's frame now, the first 0.1 s ahead."""
+
+    name = "driving"
+    plan = PLAN
+    world = World
+
+    def observe(self, situations: Sequence[Situation[World]], spec: ObservationSpec) -> Observation[World]:
+        """See ``wetoolkit_driving.observe``."""
+        return observe(situations, spec)
+
+    def demonstrate(self, situations: Sequence[Situation[World]]) -> tuple[Float, Bool]:
+        """Plans [B, 40, 3] that the ego of each record drove (zeros where not 40 steps of it are known), and that mask [B]."""
+        plans = np.zeros((len(situations), *PLAN.shape))
+        known = np.zeros(len(situations), bool)
+        for b, situation in enumerate(situations):
+            world, first = situation.world, situation.step + 1
+            if abs(world.dt - PLAN.dt) > 1e-6:
+                raise ValidationError(
+                    f"the world's dt is {world.dt} s, plans have {PLAN.dt} s",
+                    field="world.dt",
+                    situation=situation.id,
+                    way_out="resample the log to 10 Hz when it is read",
+                )
+            if first + PLAN.steps <= world.steps and world.ego.valid[first - 1 : first + PLAN.steps].all():
+                states = world.ego.states[first - 1 : first + PLAN.steps, :3]
+                plans[b], known[b] = relative(states[0], states[1:]), True
+        return plans, known
+
+
+__all__ = ["PLAN", "Driving"]
