@@ -155,6 +155,6 @@ def test_a_broken_table_is_refused(change: object, match: str) -> None:
 
 def test_few_logs_and_no_items_are_said() -> None:
     found = row(evaluation.summarise(outcomes({"base": 0.5}, logs=2), seed=0), measure="success")
-    assert found["method"] == "t on 2 log means"
-    assert found["high"] - found["low"] == pytest.approx(1.0)  # as good as nothing is known
+    assert found["method"] == "t on 2 log means, error of independent outcomes"
+    assert found["high"] - found["low"] == pytest.approx(1.0)  # one degree of freedom: nothing is known
     assert len(evaluation.summarise(outcomes({"base": 0.5}).clear(), seed=0)) == 0

@@ -121,9 +121,18 @@ def test_t_intervals_on_few_logs_cover() -> None:
     sums, sizes = clustered_outcomes(rng, 12, 10, 0.7, 0.2)
     hits = 0
     for k in range(RUNS):
-        interval = statistics._t_interval(sums[:, [k]][:, 0], sizes[:, k], 0.95, (0.0, 1.0))
+        values = np.concatenate([np.arange(n) < y for y, n in zip(sums[:, k], sizes[:, k], strict=True)])
+        interval = statistics.mean_interval(values, np.repeat(range(12), sizes[:, k].astype(int)), seed=0)
         hits += interval.low <= 0.7 <= interval.high
     assert 0.91 <= hits / RUNS <= 0.97
+
+
+def test_few_logs_that_agree_by_chance_do_not_give_certainty() -> None:
+    values, logs = np.tile([0.0, 1.0], 20), np.repeat(range(4), 10)
+    interval = statistics.mean_interval(values, logs, seed=0)
+    low, high = stats.t.interval(0.95, 3, 0.5, stats.sem(values))
+    assert (interval.low, interval.high) == pytest.approx((low, high))
+    assert interval.method == "t on 4 log means, error of independent outcomes"
 
 
 def test_the_method_follows_the_data_and_is_said() -> None:

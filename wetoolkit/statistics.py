@@ -99,7 +99,7 @@ def mean_interval(
     if count >= FEW_LOGS and sizes.max() == 1 and bounds == (0.0, 1.0) and bool(np.isin(array, (0.0, 1.0)).all()):
         return wilson(array.sum(), len(array), level)
     if count < FEW_LOGS:
-        return _t_interval(sums, sizes, level, bounds)
+        return _t_interval(array, sums, sizes, level, bounds)
     low_, high_ = studentised(sums[:, None], sizes[:, None], seed, level, resamples, bounds)
     return Interval(mean, float(low_[0]), float(high_[0]), level, "studentised bootstrap over logs", len(array), count)
 
@@ -130,14 +130,17 @@ def _moments(sums: Float, sizes: Float, weights: Float | None = None) -> tuple[F
     return mean, np.sqrt(np.maximum(squares, 0) * len(sums) / (len(sums) - 1)) / total, total
 
 
-def _t_interval(sums: Float, sizes: Float, level: float, bounds: Bounds | None) -> Interval:
-    """Student's t on the log means, a log counting by its number of outcomes (equal sizes: the plain one-sample interval)."""
-    mean, error, total = (float(x[0, 0]) for x in _moments(sums[:, None], sizes[:, None]))
-    half = float(stats.t.ppf((1 + level) / 2, len(sums) - 1)) * error
+def _t_interval(array: Float, sums: Float, sizes: Float, level: float, bounds: Bounds | None) -> Interval:
+    """Student's t on the log means, a log counting by its number of outcomes (equal sizes: the plain one-sample interval).
+
+    Few logs may agree by chance; the error is never taken below that of independent outcomes, and it is said where that holds.
+    """
+    mean, error, _ = (float(x[0, 0]) for x in _moments(sums[:, None], sizes[:, None]))
+    independent = float(array.std(ddof=1)) / math.sqrt(len(array))
+    half = float(stats.t.ppf((1 + level) / 2, len(sums) - 1)) * max(error, independent)
     low, high = bounds or (-math.inf, math.inf)
-    return Interval(
-        mean, max(low, mean - half), min(high, mean + half), level, f"t on {len(sums)} log means", round(total), len(sums)
-    )
+    method = f"t on {len(sums)} log means" + (", error of independent outcomes" if independent > error else "")
+    return Interval(mean, max(low, mean - half), min(high, mean + half), level, method, len(array), len(sums))
 
 
 def studentised(
