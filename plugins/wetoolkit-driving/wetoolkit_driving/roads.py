@@ -77,7 +77,7 @@ def join(road: RoadMap, lanes: Sequence[int]) -> Double:
 
 
 def route_line(world: World, beyond: float = 0.0) -> Double:
-    """The route's centre line [n, 2] and ``beyond`` metres more along the lane graph after its last lane; [0, 2] without a route."""
+    """The route's centre line [n, 2] and ``beyond`` metres more along the lane graph after its last lane; [0, 2] for no route."""
     route = [int(lane) for lane in world.route]
     if route and beyond > 0.0:
         last = float(arc_lengths(world.map.centre_line(route[-1]))[-1])

@@ -1,0 +1,1 @@
+"""What finds failures: ``pdms`` (the policy's own) and ``criticality`` (near-misses of the log)."""

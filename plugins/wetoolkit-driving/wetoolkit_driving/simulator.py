@@ -1,0 +1,219 @@
+"""Closed loop: a policy is asked twice a second, a bicycle tracks its plan at 10 Hz, the others repeat their log or react.
+
+Time runs on the scene's own clock. At a decision step every live scene of the call is observed in one batch and the policy answers for all
+of them; then each scene is driven alone, so that a batch equals its singles. The world of a Rollout goes on past the
+horizon: the last plan is driven to its end (then straight on at the speed reached) while the others go on, so that proposals at
+the last decisions can be judged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+
+from wetoolkit.config import Config
+from wetoolkit.errors import ValidationError, WetoolkitError
+from wetoolkit.kinds import Policy
+from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation
+from wetoolkit_driving.domain import PLAN
+from wetoolkit_driving.dynamics import to_world, track_and_simulate
+from wetoolkit_driving.geometry import wrap_angle
+from wetoolkit_driving.observe import observe
+from wetoolkit_driving.traffic.engine import Traffic, start
+from wetoolkit_driving.traffic.manners import TrafficConfig
+from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
+
+AFTER = 10  # steps recorded past the last plan's end: scores look a second further than their plan
+
+
+class ClosedLoopConfig(Config):
+    """Settings of ``closed-loop``."""
+
+    horizon: float = Field(4.0, description="how long the policy drives; 0: to the log's end [s]", ge=0.0)
+    replan: float = Field(0.5, description="time between decisions, a multiple of 0.1 [s]", ge=0.1, le=4.0, multiple_of=0.1)
+    dynamics: Literal["lqr-bicycle", "perfect"] = Field(
+        "lqr-bicycle", description="how plans are driven: tracked, or exactly as planned"
+    )
+    traffic: TrafficConfig = Field(TrafficConfig(), description="how IDM agents move")
+
+
+@dataclass
+class _Drive:
+    """One scene while it is driven. ``world`` sees the arrays that are being written, known up to the step reached."""
+
+    scene: Scene[World]
+    seed: int
+    end: int  # step after the last of the horizon
+    record: int  # steps recorded in all
+    states: Double  # [T, 11]
+    traffic: Traffic
+    world: World
+    decisions: list[int] = field(default_factory=list)
+    plans: list[Double] = field(default_factory=list)
+    choices: list[int] = field(default_factory=list)
+    log_probs: list[float] = field(default_factory=list)
+
+
+class ClosedLoop:
+    """Implements ``wetoolkit.kinds.Simulator`` for driving."""
+
+    def __init__(self, config: ClosedLoopConfig) -> None:
+        self.config = config
+
+    def rollout(
+        self, scenes: Sequence[Scene[World]], policy: Policy[World], seeds: Sequence[int], horizon: float | None = None
+    ) -> Sequence[Rollout[World]]:
+        """One Rollout a scene, in order. A policy that raises or answers out of shape or with NaN is an error naming its scenes."""
+        drives = [self._begin(scene, seed, horizon) for scene, seed in zip(scenes, seeds, strict=True)]
+        every = round(self.config.replan / PLAN.dt)
+        for k in range(max((drive.end for drive in drives), default=0)):
+            live = [drive for drive in drives if drive.scene.clock.now + k * every < drive.end - 1]
+            if not live:
+                break
+            self._decide(live, policy, k * every)
+            for drive in live:
+                self._go(drive, every)
+        return [self._finish(drive, policy) for drive in drives]
+
+    def _begin(self, scene: Scene[World], seed: int, horizon: float | None) -> _Drive:
+        world, now = scene.world, scene.clock.now
+        _check(scene)
+        wanted = self.config.horizon if horizon is None else horizon
+        steps = round(wanted / PLAN.dt) if wanted > 0 else world.steps
+        end = min(now + steps + 1, world.steps)
+        record = min(end - 1 + PLAN.steps + AFTER + 1, world.steps)
+        states, known = world.ego.states.copy(), world.ego.valid.copy()
+        states[now + 1 :], known[now + 1 :] = 0.0, False
+        traffic = start(world, now, self.config.traffic)
+        view = replace(world, ego=Ego(states, known, world.ego.vehicle), agents=traffic.agents)
+        return _Drive(scene, seed, end, record, states, traffic, view)
+
+    def _decide(self, live: Sequence[_Drive], policy: Policy[World], ahead: int) -> None:
+        """Ask the policy, one batch for each seed: seeds are per scene, a policy takes one a call."""
+        for seed in dict.fromkeys(drive.seed for drive in live):
+            group = [drive for drive in live if drive.seed == seed]
+            steps = [drive.scene.clock.now + ahead for drive in group]
+            seen = [Situation(f"{d.scene.id}@{t}", d.scene.log, d.world, t) for d, t in zip(group, steps, strict=True)]
+            plan = _ask(policy, seen, int(np.random.SeedSequence([seed % 2**63, ahead]).generate_state(1)[0]))
+            for b, (drive, step) in enumerate(zip(group, steps, strict=True)):
+                drive.decisions.append(step)
+                drive.plans.append(np.asarray(plan.trajectories[b], np.float64))
+                drive.choices.append(-1 if plan.choice is None else int(plan.choice[b]))
+                drive.log_probs.append(0.0 if plan.log_prob is None else float(plan.log_prob[b]))
+
+    def _go(self, drive: _Drive, every: int) -> None:
+        """Drive the last plan until the next decision, or through to the end of the record where there is none."""
+        t, vehicle = drive.decisions[-1], drive.world.ego.vehicle
+        final = t + every >= drive.end - 1
+        until = drive.record - 1 if final else t + every
+        plan = drive.plans[-1]
+        first = t
+        while t < until:
+            count = min(PLAN.steps, until - t)
+            drive.states[t + 1 : t + 1 + count] = self._track(drive.states[t], plan, vehicle, count)
+            t += count
+            plan = straight_on(drive.states[t])
+        drive.world.ego.valid[first + 1 : until + 1] = True
+        drive.traffic.run(first, until, drive.states, vehicle)
+
+    def _track(self, state: Double, plan: Double, vehicle: Vehicle, count: int) -> Double:
+        if self.config.dynamics == "perfect":
+            return as_planned(state, plan, vehicle)[:count]
+        return track_and_simulate(state, plan[None], vehicle, count)[0, 1:]
+
+    def _finish(self, drive: _Drive, policy: Policy[World]) -> Rollout[World]:
+        scene, record = drive.scene, drive.record
+        name = str(getattr(policy, "name", type(policy).__name__))
+        horizon = (drive.end - 1 - scene.clock.now) * PLAN.dt
+        settings = {"dynamics": self.config.dynamics, "replan": f"{self.config.replan:g}", "horizon": f"{horizon:g}"}
+        settings |= {key: str(count) for key, count in drive.traffic.counts().items()}
+        return Rollout(
+            id=f"{scene.id}/{name}/{drive.seed}",
+            domain="driving",
+            log=scene.log,
+            scene=scene.id,
+            policy=name,
+            seed=drive.seed,
+            clock=Clock(scene.clock.dt, scene.clock.now, record),
+            end=drive.end,
+            world=first_steps(drive.world, record),
+            decisions=np.array(drive.decisions, np.int64),
+            plans=np.array(drive.plans).reshape(-1, *PLAN.shape),
+            choices=np.array(drive.choices, np.int64),
+            log_probs=np.array(drive.log_probs),
+            lineage=scene.lineage,
+            settings=settings,
+        )
+
+
+def _check(scene: Scene[World]) -> None:
+    now, world = scene.clock.now, scene.world
+    if abs(world.dt - PLAN.dt) > 1e-6:
+        raise ValidationError(f"dt is {world.dt} s", field="world.dt", scene=scene.id, way_out="resample the log to 0.1 s")
+    if not 0 <= now < world.steps - 1:
+        way_out = "rebuild it at an earlier step"
+        raise ValidationError(f"now={now} of {world.steps} steps", field="clock.now", scene=scene.id, way_out=way_out)
+    if not world.ego.valid[now]:
+        way_out = "take a step at which it is known"
+        raise ValidationError("the ego is not known now", field="ego.valid", scene=scene.id, way_out=way_out)
+
+
+def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seed: int) -> Plan:
+    try:
+        plan = policy.act(observe(seen, policy.spec), seed)
+        plan.validate(PLAN, len(seen))
+    except Exception as error:
+        what = error.what if isinstance(error, WetoolkitError) else f"{type(error).__name__}: {error}"
+        raise WetoolkitError(
+            f"the policy gave no plan: {what}",
+            policy=type(policy).__name__,
+            scenes=", ".join(situation.id for situation in seen),
+            way_out="roll the scenes out one by one to see which of them it cannot drive",
+        ) from error
+    return plan
+
+
+def straight_on(state: Double) -> Double:
+    """The plan [40, 3] of a body that keeps its speed and heading; a body that rolls backwards stops."""
+    plan = np.zeros(PLAN.shape)
+    plan[:, 0] = max(float(state[VX]), 0.0) * PLAN.dt * np.arange(1, PLAN.steps + 1)
+    return plan
+
+
+def as_planned(state: Double, plan: Double, vehicle: Vehicle) -> Double:
+    """States [T, 11] of a body that is exactly where its plan [T, 3] says; rates by backward differences."""
+    poses = to_world(state[None], plan[None])[0]  # [T + 1, 3]
+    states = np.zeros((len(plan) + 1, 11))
+    states[0] = state
+    states[:, :3] = poses
+    states[0, HEADING] = state[HEADING]
+    move = np.diff(poses[:, :2], axis=0)
+    turn = wrap_angle(np.diff(poses[:, 2]))
+    course = poses[:-1, 2] + 0.5 * turn
+    speed = (move[:, 0] * np.cos(course) + move[:, 1] * np.sin(course)) / PLAN.dt  # signed: plans may go backwards
+    states[1:, VX], states[1:, YAW_RATE] = speed, turn / PLAN.dt
+    states[1:, AX] = np.diff(states[:, VX]) / PLAN.dt
+    states[1:, YAW_ACCELERATION] = np.diff(states[:, YAW_RATE]) / PLAN.dt
+    moving = np.abs(speed) > 0.1  # m/s: below it a heading change says nothing about the wheels
+    states[1:, STEERING] = np.where(
+        moving, np.arctan(vehicle.wheel_base * states[1:, YAW_RATE] / np.where(moving, speed, 1.0)), 0.0
+    )
+    states[1:, STEERING + 1] = np.diff(states[:, STEERING]) / PLAN.dt
+    return states[1:]
+
+
+def first_steps(world: World, count: int) -> World:
+    """The world's first ``count`` steps, every agent kept."""
+    a, ego = world.agents, world.ego
+    agents = replace(
+        a, pose=a.pose[:, :count].copy(), velocity=a.velocity[:, :count].copy(), valid=a.valid[:, :count].copy()
+    )  # fmt: skip
+    ego = replace(ego, states=ego.states[:count].copy(), valid=ego.valid[:count].copy())
+    return replace(world, ego=ego, agents=agents, signals=world.signals[:, :count].copy())
+
+
+__all__ = ["ClosedLoop", "ClosedLoopConfig", "as_planned", "first_steps", "straight_on"]
