@@ -1,0 +1,73 @@
+"""`wetool pretrain | mine | reconstruct | vary | rollout | train | evaluate`: one stage on a run folder or on artefacts from elsewhere."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from wetoolkit.cli.run import EXPERIMENT, JSON, OUT, SET, start
+
+INPUT = Annotated[
+    list[Path] | None, typer.Option("--input", metavar="FILE", help="Artefact from elsewhere in the place of the stage before. Repeatable.")
+]
+POLICY = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="Policy (safetensors) in the place of the base policy.")]
+ROUND = Annotated[int, typer.Option("--round", min=1, help="Round of the loop.")]
+
+
+def pretrain(experiment: EXPERIMENT, settings: SET = None, out: OUT = None, json: JSON = False) -> None:
+    """Train the base policy on the demonstrations. Example: wetool pretrain docs/quickstart.toml"""
+    start(experiment, settings or [], out, "pretrain", "pretrain", {}, json)
+
+
+def _stage(
+    stage: str, experiment: Path, settings: list[str] | None, out: Path | None, files: list[Path] | None, policy: Path | None, json: bool
+) -> None:
+    from wetoolkit.pipeline import stage_given
+
+    start(experiment, settings or [], out, stage, stage, stage_given(stage, files or [], policy), json)
+
+
+def mine(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, policy: POLICY = None, number: ROUND = 1, json: JSON = False
+) -> None:
+    """Find the steps at which the policy fails: tables/failures-1.parquet. Example: wetool mine runs/quickstart --policy base.safetensors"""
+    _stage(f"mine-{number}", experiment, settings, out, None, policy, json)
+
+
+def reconstruct(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, number: ROUND = 1, json: JSON = False
+) -> None:
+    """Turn failures into scenes. Example: wetool reconstruct runs/quickstart --input failures.parquet"""
+    _stage(f"reconstruct-{number}", experiment, settings, out, files, None, json)
+
+
+def vary(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, number: ROUND = 1, json: JSON = False
+) -> None:
+    """Vary what the others do. Example: wetool vary runs/quickstart --input scenes/a.safetensors"""
+    _stage(f"vary-{number}", experiment, settings, out, files, None, json)
+
+
+def rollout(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, number: ROUND = 1,
+    json: JSON = False,
+) -> None:  # fmt: skip
+    """Let the policy act in scenes. Example: wetool rollout runs/quickstart --input scenes/a.safetensors --policy other.safetensors"""
+    _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+
+
+def train(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, number: ROUND = 1,
+    json: JSON = False,
+) -> None:  # fmt: skip
+    """Post-train the policy, and the controls, on experience. Example: wetool train runs/quickstart --input experience/a.safetensors"""
+    _stage(f"train-{number}", experiment, settings, out, files, policy, json)
+
+
+def evaluate(
+    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, json: JSON = False
+) -> None:
+    """Measure the policies; --input puts a policy in the place of the post-trained one. Example: wetool evaluate runs/quickstart"""
+    _stage("evaluate", experiment, settings, out, files, policy, json)

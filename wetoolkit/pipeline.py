@@ -1,0 +1,157 @@
+"""The loop, top to bottom (World Engine, section 3): pre-train, then round by round mine, rebuild, vary, roll out, learn; at last measure.
+
+Each line below is a stage (``wetoolkit.stages``); a stage that is done in the run folder is read, not repeated.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import polars as pl
+
+from wetoolkit import stages
+from wetoolkit.errors import DataError
+from wetoolkit.evaluation import compare, summarise
+from wetoolkit.experiment import Experiment, Parts, dump_toml
+from wetoolkit.progress import Silent, Watch
+from wetoolkit.registry import Registry
+from wetoolkit.stages import Entrant
+from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
+from wetoolkit.work import Done, Failed, Made, Session, is_block
+
+FINAL = ("outcomes", "results", "comparisons", "failed")  # tables of a finished run
+BASE, POST = "base", "post-trained"
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run came to."""
+
+    folder: Path
+    complete: bool  # False: it stopped where it was asked to
+    failed: pl.DataFrame  # one row a failed item
+    cached: bool = False  # nothing had to be done
+
+
+def run(
+    experiment: Experiment, registry: Registry, folder: Path, *, watch: Watch | None = None, first: str = "", last: str = "",
+    given: Mapping[str, Made] | None = None,
+) -> Finished:  # fmt: skip
+    """Run an experiment in its folder, from stage ``first`` to stage ``last``; ``given`` artefacts stand in for stages."""
+    store, parts = Store(folder), Parts(experiment, registry)
+    with store.lock():
+        stamp = key_of(experiment.model_dump(mode="json"), parts.distributions())
+        if not (first or last or given) and _all_there(store, stamp):
+            return Finished(folder, True, read_table(store.path("tables", "failed.parquet")), cached=True)
+        parts.check()
+        session = Session(experiment, parts, store, watch or Silent(), given or {}, first, last)
+        _begin(session, stamp)
+        try:
+            rounds(session)
+            complete = True
+        except Done:
+            complete = False
+        finally:
+            session.watch.close()
+        return _end(session, complete)
+
+
+def rounds(session: Session) -> None:
+    """The loop."""
+    e = session.experiment
+    listed = stages.index(session)
+    base = policy = stages.pretrain(session, listed)
+    controls = dict.fromkeys(e.controls, base)
+    frames: list[Made] = []
+    entrants = [Entrant(BASE, base)]
+
+    for number in range(1, e.rounds + 1):
+        mined = stages.mine(session, number, listed, policy)
+        scenes = stages.reconstruct(session, number, mined)
+        variants = stages.vary(session, number, scenes)
+        rollouts = stages.rollout(session, number, variants, policy)
+        frames.append(stages.experience(session, number, listed, mined, rollouts, policy))
+        policy = stages.train(session, number, "algorithm", frames, policy, base)
+        controls = {
+            name: stages.train(session, number, f"controls.{name}", frames, control, base) for name, control in controls.items()
+        }
+        entrants.append(Entrant(POST if number == e.rounds else f"round-{number}", policy))
+
+    entrants += [Entrant(name, control) for name, control in controls.items()]
+    entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
+    outcomes = stages.evaluate(session, listed, entrants)
+    write_tables(session, outcomes)
+
+
+def write_tables(session: Session, outcomes: Made) -> None:
+    """Estimates with intervals, and every policy against the base (and the post-trained one against the controls)."""
+    table = read_table(outcomes.paths[-1])
+    scored = table.filter(pl.col("error") == "")
+    if not len(scored):
+        reasons = table["error"].value_counts(sort=True)["error"].to_list()
+        raise DataError(f"none of {len(table)} evaluation items has a score: {reasons[:1]}", way_out="see tables/outcomes.parquet")
+    seed, store = session.experiment.seed, session.store
+    pairs = [(POST, name) for name in session.experiment.controls]
+    write_table(store.path("tables", "results.parquet"), summarise(table, seed))
+    write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed))
+
+
+def failed_items(session: Session) -> pl.DataFrame:
+    """Every failed item of the stages that are done, and those lost with a whole chunk."""
+    store = session.store
+    files = [store.folder / name for record in store.manifest.stages.values() for name in record.artefacts]
+    rows = [row for path in filter(is_block, files) if path.exists() for row in read_facts(path).get("failed", ())]
+    rows += [asdict(row) for row in session.lost]
+    return pl.DataFrame(rows, schema=dict.fromkeys(Failed.__dataclass_fields__, pl.String)).unique(maintain_order=True)
+
+
+def _begin(session: Session, stamp: str) -> None:
+    e, store = session.experiment, session.store
+    write_atomic(store.folder / "experiment.toml", dump_toml(e).encode())
+    versions = Manifest().model_dump(include={"toolkit", "contract", "python", "platform"})
+    store.update(
+        **versions,
+        experiment=e.name,
+        experiment_hash=stamp,
+        seed=e.seed,
+        status="running",
+        distributions=session.parts.distributions(),
+    )
+
+
+def _end(session: Session, complete: bool) -> Finished:
+    failed = failed_items(session)
+    write_table(session.store.path("tables", "failed.parquet"), failed)
+    if complete:
+        # A lost chunk is tried again by the next start, so such a run is not done.
+        session.store.update(status="running" if session.lost else "failed items" if len(failed) else "done")
+    return Finished(session.store.folder, complete, failed)
+
+
+def _all_there(store: Store, stamp: str) -> bool:
+    """Whether this very experiment was finished here and everything it made is whole. Imports no plugin."""
+    manifest = store.manifest
+    if manifest.experiment_hash != stamp or manifest.status not in ("done", "failed items"):
+        return False
+    tables = [store.digest(store.path("tables", f"{name}.parquet")) for name in FINAL]
+    return None not in tables and all(store.finished(stage) for stage in manifest.stages)
+
+
+def stage_given(stage: str, paths: Sequence[Path], policy: Path | None) -> dict[str, Made]:
+    """Artefacts from elsewhere for a single stage: ``paths`` in the place of the stage before it, ``policy`` of the base policy."""
+    from wetoolkit.work import file_made
+
+    name, _, number = stage.partition("-")
+    number = number or "1"
+    before = {
+        "mine": "pretrain", "reconstruct": f"mine-{number}", "vary": f"reconstruct-{number}", "rollout": f"vary-{number}",
+        "train": f"experience-{number}", "evaluate": f"train-{number}",
+    }  # fmt: skip
+    given = {"pretrain": file_made("pretrain", [policy])} if policy else {}
+    if paths:
+        if name not in before:
+            raise DataError(f"the stage {stage!r} takes no --input", way_out="pretrain reads its split from the data set")
+        given[before[name]] = file_made(before[name], paths)
+    return given

@@ -1,0 +1,281 @@
+"""One stage's work: what is done already, what remains, in chunks that the experiment fixes, each with a file of its own.
+
+A stage's key is the hash of its components, settings and the digests of what it is given; a chunk's key that of the same with its own
+payload in place of all of them. So a killed run goes on where it was, and a changed setting remakes only what depends on it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from wetoolkit.errors import PluginError, StoreError, WetoolkitError
+from wetoolkit.experiment import Experiment, Parts
+from wetoolkit.ledger import Cost, Ledger
+from wetoolkit.progress import Silent, Watch
+from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, key_of, read_facts
+from wetoolkit.types import Outcome, Step
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a stage made: files in order, and one digest for them. ``missing`` says why there are none."""
+
+    stage: str
+    digest: str = ""
+    paths: tuple[Path, ...] = ()
+    items: int = 0
+    failed: int = 0
+    missing: str = ""
+
+
+@dataclass(frozen=True)
+class Failed:
+    """One item that failed, with the part that failed on it."""
+
+    stage: str
+    id: str
+    log: str
+    component: str
+    distribution: str
+    reason: str
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """A unit of work: its payload, and the file that its results go to."""
+
+    index: int
+    path: Path
+    payload: Any
+    ids: tuple[str, ...] = ()  # of the items in it, for the rows of a chunk that is lost as a whole
+
+
+@dataclass(frozen=True)
+class Payload:
+    """What a chunk works on. ``key`` must change where the content does."""
+
+    key: Any
+    content: Any
+    ids: tuple[str, ...]
+    logs: tuple[str, ...] = ()
+
+
+class Done(Exception):
+    """The last stage that was asked for is done."""
+
+
+def derive(*parts: Any) -> int:
+    """A seed in [0, 2^31) from the experiment's seed and what it is for; independent of chunks and workers."""
+    return int.from_bytes(hashlib.sha256(canonical(parts).encode()).digest()[:4], "little") >> 1
+
+
+def attempt(failed: list[Failed], stage: str, id: str, log: str, step: Step, call: Callable[[], T]) -> list[T]:
+    """``[call()]``, or ``[]`` and a row in ``failed`` that names the part, its distribution and the item."""
+    try:
+        return [call()]
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises is one failed item, not the end of the run
+        reason = str(error) if isinstance(error, WetoolkitError) else f"{type(error).__name__}: {error}"
+        failed.append(Failed(stage, id, log, step.component, step.distribution, reason, traceback.format_exc(limit=-8)))
+        return []
+
+
+def together(items: Sequence[T], call: Callable[[Sequence[T]], Sequence[Any]], alone: Callable[[T], Sequence[Any]]) -> list[Any]:
+    """``call`` on all items at once or, where that raises, ``alone`` on each, so that one broken item costs only itself."""
+    if not items:
+        return []
+    if len(items) > 1:
+        with suppress(Exception):
+            return list(call(items))
+    return [result for item in items for result in alone(item)]
+
+
+@dataclass
+class Session:
+    """A run folder at work: the experiment, its parts, who watches, and which stages may run."""
+
+    experiment: Experiment
+    parts: Parts
+    store: Store
+    watch: Watch = field(default_factory=Silent)
+    given: Mapping[str, Made] = field(default_factory=dict)  # stage -> artefacts from elsewhere that stand in for it
+    first: str = ""  # first stage that may run; "" is the first of all
+    last: str = ""
+    lost: list[Failed] = field(default_factory=list)  # items lost with a whole chunk; tried again by the next start
+
+    @property
+    def order(self) -> list[str]:
+        """The stages a user can name, in their order."""
+        rounds = range(1, self.experiment.rounds + 1)
+        inner = [f"{stage}-{r}" for r in rounds for stage in ("mine", "reconstruct", "vary", "rollout", "train")]
+        return ["pretrain", *inner, "evaluate"]
+
+    def place(self, stage: str, last: bool = False) -> int:
+        """Where a stage stands in ``order``; a name without a round is that of the first round (``last``: of the last one)."""
+        found = [i for i, name in enumerate(self.order) if stage in (name, name.rpartition("-")[0])]
+        if not found:
+            raise StoreError(
+                f"no stage {stage!r}", known=", ".join(self.order), way_out="name one of those; a round is added as mine-2"
+            )
+        return found[-1 if last else 0]
+
+    def stage(
+        self,
+        name: str,
+        make: Callable[[Work], Sequence[Path]],
+        *,
+        of: str = "",
+        roles: Sequence[str] = (),
+        inputs: Sequence[Made] = (),
+        shared: Sequence[Made] = (),
+        settings: Any = None,
+    ) -> Made:
+        """Do a stage unless it is done. ``inputs`` are spread over the chunks, ``shared`` are seen by all of them."""
+        if name in self.given:
+            return self.given[name]
+        absent = next((made for made in (*inputs, *shared) if made.missing), None)
+        base = [name, self.experiment.seed, settings, [self._step(role) for role in roles], [made.digest for made in shared]]
+        key = key_of(base, [made.digest for made in inputs])
+        place = self.place(of) if of else -1
+        record = None if absent else self.store.finished(name, key)
+        if record is not None:
+            return self._made(name, record)
+        if of and place < (self.place(self.first) if self.first else 0):
+            stale = name in self.store.manifest.stages
+            why = "was made with other settings" if stale else "has not been done in this run folder"
+            return Made(name, missing=absent.missing if absent else f"stage {of!r} {why}")
+        if of and place > (self.place(self.last, last=True) if self.last else len(self.order)):
+            raise Done
+        if absent is not None:
+            raise StoreError(
+                f"{absent.missing}, but {name!r} needs it", folder=self.store.folder,
+                way_out="start from that stage, or pass its artefact with --input or --policy",
+            )  # fmt: skip
+        return self._do(name, key, base, make)
+
+    def _step(self, role: str) -> tuple[str, str, str]:
+        step = self.parts.step(role)
+        return step.component, step.distribution, step.config
+
+    def _made(self, name: str, record: StageRecord) -> Made:
+        paths = tuple(self.store.folder / path for path in record.artefacts)
+        return Made(name, record.digest, paths, record.items, record.failed)
+
+    def _do(self, name: str, key: str, base: Any, make: Callable[[Work], Sequence[Path]]) -> Made:
+        before, damaged = len(self.lost), self.store.damaged
+        with Ledger(self.store.folder).stage(name) as cost:
+            work = Work(self, name, base, cost)
+            try:
+                paths = make(work)
+            finally:
+                cost.damaged = self.store.damaged - damaged
+        failed = sum(len(facts.get("failed", ())) for facts in map(read_facts, filter(is_block, paths)))
+        cost_failed = failed + len(self.lost) - before
+        sums = [self.store.digest(path) for path in paths]
+        record = StageRecord(
+            key=key, digest=digest_of(sums), artefacts=tuple(str(path.relative_to(self.store.folder)) for path in paths),
+            items=cost.items, failed=failed,
+        )  # fmt: skip
+        if len(self.lost) == before:  # else the next start tries the lost chunks again
+            self.store.record(name, record)
+        self.parts.registry.hook.stage_finished(name, self.experiment.name, asdict(cost))
+        said = f"{cost.items} items, {cost_failed} failed, {cost.cached} found done, {cost.wall:.1f} s"
+        self.watch.stop(name, said)
+        return self._made(name, record)
+
+
+def is_block(path: Path) -> bool:
+    """Whether a file holds a block of values with facts (policies and tables do not)."""
+    return path.suffix == ".safetensors" and path.parent.name != "policies"
+
+
+@dataclass
+class Work:
+    """What a stage may use while it works."""
+
+    session: Session
+    name: str
+    base: Any
+    cost: Cost
+
+    def begin(self, items: int) -> None:
+        """Say how many items there are."""
+        self.cost.items += items
+        self.session.watch.start(self.name, items)
+        self.session.parts.registry.hook.stage_started(self.name, self.session.experiment.name, items)
+
+    def path(self, folder: str, suffix: str = "safetensors") -> Path:
+        """The file of a stage that makes one thing, named by its key."""
+        return self.session.store.path(folder, f"{self.name}-{key_of(self.base)[:16]}.{suffix}")
+
+    def chunks(self, folder: str, payloads: Sequence[Payload], job: Callable[[], Callable[[Chunk], None]]) -> list[Path]:
+        """The files of all chunks, in order, made by ``job()(chunk)`` where they are not there yet."""
+        self.begin(sum(len(payload.ids) for payload in payloads))
+        store, todo, paths = self.session.store, [], []
+        for number, payload in enumerate(payloads):
+            name = f"{self.name}-{number:04d}-{key_of(self.base, payload.key)[:16]}.safetensors"
+            chunk = Chunk(number, store.path(folder, name), payload.content, payload.ids)
+            paths.append(chunk.path)
+            if store.digest(chunk.path) is None:
+                todo.append(chunk)
+        self.cost.cached += sum(len(payload.ids) for payload in payloads) - sum(len(chunk.ids) for chunk in todo)
+        for chunk, outcome in self._map(job, todo):
+            if not outcome.ok:
+                self._lose(chunk, payloads[chunk.index], outcome)
+                paths.remove(chunk.path)
+        return paths
+
+    def _map(self, job: Callable[[], Callable[[Chunk], None]], todo: Sequence[Chunk]) -> Iterator[tuple[Chunk, Outcome]]:
+        done = self.cost.cached
+        self.session.watch.step(done, self.cost.items)
+        if not todo:
+            return
+        executor = self.session.parts.build("executor")
+        for chunk, outcome in zip(todo, executor.map(job(), todo), strict=True):
+            done += len(chunk.ids)
+            self.cost.peak_rss = max(self.cost.peak_rss, outcome.peak_rss)
+            self.session.watch.step(done, self.cost.items)
+            yield chunk, outcome
+
+    def _lose(self, chunk: Chunk, payload: Payload, outcome: Outcome) -> None:
+        step = self.session.parts.step("executor")
+        logs = payload.logs or ("",) * len(chunk.ids)
+        for id, log in zip(chunk.ids, logs, strict=True):
+            reason = f"its chunk was lost: {outcome.error}"
+            self.session.lost.append(Failed(self.name, id, log, step.component, step.distribution, reason, outcome.detail))
+
+    def progress(self, done: int, of: int, message: str) -> None:
+        """The ``Progress`` callback for algorithms."""
+        self.session.watch.step(done, of, message)
+
+
+def file_made(stage: str, paths: Sequence[Path]) -> Made:
+    """Artefacts from elsewhere in the place of a stage's own."""
+    for path in paths:
+        if not path.is_file():
+            raise StoreError("no such artefact", file=path, way_out="give files that a stage wrote")
+    return Made(stage, digest_of([file_digest(path) for path in paths]), tuple(paths), len(paths))
+
+
+def named(error: Exception, step: Step) -> WetoolkitError:
+    """An error of a part as one of ours that names the part."""
+    if isinstance(error, WetoolkitError):
+        error.context = {**error.context, "component": step.component, "distribution": step.distribution}
+        return error
+    return PluginError(
+        f"{type(error).__name__}: {error}", component=step.component, distribution=step.distribution,
+        way_out="--debug shows where; report it to that distribution",
+    )  # fmt: skip
+
+
+def pieces(items: Sequence[T], size: int) -> list[Sequence[T]]:
+    """Consecutive pieces of ``size`` items, the last may be smaller."""
+    return [items[start : start + size] for start in range(0, len(items), size)]
