@@ -1,0 +1,160 @@
+"""What is known of each file of a folder without loading it, which split it falls into, and which windows it holds."""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from wetoolkit.errors import ConfigError, DataError, UnknownName
+from wetoolkit_logs import __version__
+from wetoolkit_logs.motion import runs
+from wetoolkit_logs.recording import read
+
+Splits = Mapping[str, list[str] | float]
+NOT_SCENES = ("dataset_summary.pkl", "dataset_mapping.pkl")
+
+
+@dataclass(frozen=True)
+class Head:
+    """One file in short. ``error`` says why it cannot be used, "" where it can."""
+
+    file: str  # relative to the folder
+    size: int  # bytes
+    changed: int  # nanoseconds
+    scene: str = ""
+    runs: tuple[tuple[int, int], ...] = ()  # stretches [start, stop) of 0.1 s steps in which the ego is known
+    error: str = ""
+
+
+def scan(folder: Path, limit: int, cached: bool) -> list[Head]:
+    """A Head for each scene file of the folder, by path. Files that did not change since the last scan are not read again."""
+    if not folder.is_dir():
+        raise DataError("no such folder", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are")
+    paths = sorted(path for path in folder.rglob("*.pkl") if path.name not in NOT_SCENES)
+    if not paths:
+        raise DataError(
+            "no *.pkl file in it", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are"
+        )
+    store = _store(folder) if cached else None
+    known = {head.file: head for head in _remembered(store)}
+    found = [_head(folder, path, limit, known.get(path.relative_to(folder).as_posix())) for path in paths]
+    if store is not None and found != list(known.values()):
+        _remember(store, found)
+    return found
+
+
+def _head(folder: Path, path: Path, limit: int, known: Head | None) -> Head:
+    name, stat = path.relative_to(folder).as_posix(), path.stat()
+    if known is not None and (known.size, known.changed) == (stat.st_size, stat.st_mtime_ns):
+        return known
+    try:
+        recording = read(path, limit)
+    except DataError as error:
+        return Head(name, stat.st_size, stat.st_mtime_ns, error=" ".join([error.what, *map(str, error.context.values())]))
+    return Head(name, stat.st_size, stat.st_mtime_ns, recording.scene, tuple(runs(recording.ego.valid)))
+
+
+def _store(folder: Path) -> Path:
+    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    name = hashlib.sha256(f"{folder.resolve()}|{__version__}".encode()).hexdigest()[:24]
+    return base / "wetoolkit" / "scenarionet" / f"{name}.json"
+
+
+def _remembered(store: Path | None) -> list[Head]:
+    """What the last scan found; nothing where there was none or its file is damaged (then all is read again)."""
+    try:
+        rows = json.loads(store.read_text()) if store is not None else []
+        return [Head(**{**row, "runs": tuple((int(a), int(b)) for a, b in row["runs"])}) for row in rows]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
+
+
+def _remember(store: Path, found: Sequence[Head]) -> None:
+    """Best effort: an index that cannot be kept is made again next time."""
+    try:
+        store.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=store.parent, delete=False) as file:
+            json.dump([asdict(head) for head in found], file)
+        Path(file.name).replace(store)
+    except OSError:
+        return
+
+
+def unique(found: Sequence[Head]) -> tuple[dict[str, Head], list[str]]:
+    """(scene -> its file, what was left out by name and reason). Of two files of one scene the first by path is kept."""
+    scenes: dict[str, Head] = {}
+    left_out: list[str] = []
+    for head in found:
+        if head.error:
+            left_out.append(f"file_left_out/{head.file}: {head.error}")
+        elif head.scene in scenes:
+            left_out.append(f"file_left_out/{head.file}: scene {head.scene} is in {scenes[head.scene].file} already")
+        else:
+            scenes[head.scene] = head
+    return scenes, left_out
+
+
+def stem(split: str) -> str:
+    """train, val or test: what a split's name ends in, so that "rare-test" belongs to "test"."""
+    return split.rsplit("-", 1)[-1]
+
+
+def assign(scenes: Mapping[str, Head], splits: Splits, seed: int) -> dict[str, list[str]]:
+    """Split -> scenes in order. Lists come first; fractions share out the scenes that no list names, by a seeded hash.
+
+    Errors: ``ConfigError`` where fractions exceed 1 or a scene falls into splits of different stems; ``UnknownName`` where a name
+    matches no scene.
+    """
+    chosen = {split: _named(scenes, names, split) for split, names in splits.items() if isinstance(names, list)}
+    owner: dict[str, str] = {}
+    for split, names in chosen.items():
+        for scene in names:
+            other = owner.setdefault(scene, split)
+            if stem(other) != stem(split):
+                raise ConfigError(f"scene {scene!r} is in {other!r} and in {split!r}", key="splits",
+                                  way_out="give each scene to one of train, val and test")  # fmt: skip
+    shares = {split: share for split, share in splits.items() if not isinstance(share, list)}
+    if sum(shares.values()) > 1 + 1e-9 or min(shares.values(), default=0) < 0:
+        raise ConfigError(f"fractions {shares}", key="splits", way_out="give fractions of at least 0 that sum to at most 1")
+    free = sorted((scene for scene in scenes if scene not in owner), key=lambda scene: _lot(scene, seed))
+    edges = np.rint(np.cumsum([0.0, *shares.values()]) * len(free)).astype(int)
+    dealt = {split: sorted(free[a:b]) for split, a, b in zip(shares, edges, edges[1:], strict=False)}
+    return {split: chosen.get(split) or dealt.get(split, []) for split in splits}
+
+
+def _named(scenes: Mapping[str, Head], names: Sequence[str], split: str) -> list[str]:
+    """The scenes that the names (scene ids, file names or stems, wildcards) stand for, each once, in the order of the names."""
+    found: dict[str, None] = {}
+    for name in names:
+        hits = [scene for scene, head in sorted(scenes.items()) if _matches(scene, head, name)]
+        if not hits:
+            raise UnknownName("scene", name, scenes, key=f"splits.{split}")
+        found.update(dict.fromkeys(hits))
+    return list(found)
+
+
+def _matches(scene: str, head: Head, name: str) -> bool:
+    path = Path(head.file)
+    return any(fnmatch.fnmatchcase(text, name) for text in (scene, head.file, path.name, path.stem))
+
+
+def _lot(scene: str, seed: int) -> str:
+    return hashlib.sha256(f"{seed}|{scene}".encode()).hexdigest()
+
+
+def present_steps(head: Head, history: int, future: int, stride: int) -> list[int]:
+    """Steps that can be "now": the ego is known from ``history`` steps before to ``future`` steps after."""
+    return [
+        now
+        for start, stop in head.runs
+        for now in range(start + history, stop - future)
+        if (now - start - history) % stride == 0
+    ]  # fmt: skip
