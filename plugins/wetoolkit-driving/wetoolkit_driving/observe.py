@@ -65,7 +65,8 @@ def observe(situations: Sequence[Situation[World]], spec: ObservationSpec) -> Ob
 
 def ego_frame(situation: Situation[World]) -> Double:
     """Rear-axle pose [3] at the situation's step: the frame of everything seen there."""
-    return situation.world.ego.states[situation.step, :3]
+    pose: Double = situation.world.ego.states[situation.step, :3]
+    return pose
 
 
 def see_ego(situations: Sequence[Situation[World]], history: int, limit: int) -> tuple[Float, Bool]:

@@ -1,7 +1,7 @@
 """Closed loop: a policy is asked twice a second, a bicycle tracks its plan at 10 Hz, the others repeat their log or react.
 
-Time runs on the scene's own clock. At a decision step every live scene of the call is observed in one batch and the policy answers for all
-of them; then each scene is driven alone, so that a batch equals its singles. The world of a Rollout goes on past the
+Time runs on the scene's own clock. At a decision step every live scene of the call is observed in one batch and the policy answers
+for all of them; then each scene is driven alone, so that a batch equals its singles. The world of a Rollout goes on past the
 horizon: the last plan is driven to its end (then straight on at the speed reached) while the others go on, so that proposals at
 the last decisions can be judged.
 """

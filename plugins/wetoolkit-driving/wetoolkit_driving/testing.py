@@ -220,7 +220,8 @@ def straight_world(
 
 def _turned(xy: Double, quarter: int, centre: Double) -> Double:
     c, s = (1, 0, -1, 0)[quarter], (0, 1, 0, -1)[quarter]
-    return xy @ np.array([[c, s], [-s, c]], float) + centre
+    turned: Double = xy @ np.array([[c, s], [-s, c]], float) + centre
+    return turned
 
 
 def crossing_map(distance: float = 40.0, limit: float = 13.9) -> RoadMap:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wetoolkit.errors import ValidationError
 from wetoolkit_driving.geometry import ego_center, quads_touch
@@ -12,7 +13,9 @@ from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic import idm
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
 from wetoolkit_driving.traffic.paths import Path, path_of
-from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Control, Double, Float, Int, Vehicle, World
+from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, Vehicle, World
+
+Steps = NDArray[np.int64]
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
 
@@ -22,21 +25,21 @@ class Traffic:
     """One scene's others. The arrays of ``agents`` are this object's own and are written up to the step reached by ``run``."""
 
     agents: Agents  # [A, T]
-    mode: np.ndarray  # [A] idm.REPLAYED, DRIVING or WAITING
-    entry: Int  # [A] step at which it is handed over
+    mode: Byte  # [A] idm.REPLAYED, DRIVING or WAITING
+    entry: Steps  # [A] step at which it is handed over
     s: Double  # [A] metres along its path
     v: Double  # [A] m/s
-    delayed: Int  # [A] steps it had to wait because its place was taken
+    delayed: Steps  # [A] steps it had to wait because its place was taken
     paths: Double  # [K, 3] ragged, by offset
     wanted: Double  # [K] m/s
-    offset: Int  # [A + 1]
+    offset: Steps  # [A + 1]
     stops: Double  # [S, 2] ragged, by stop_offset
-    stop_offset: Int  # [A + 1]
+    stop_offset: Steps  # [A + 1]
     parameters: Double  # [A, 7]
     sizes: Double  # [A + 1, 2] length, width; the ego's last
-    kinds: np.ndarray  # [A + 1]
+    kinds: Byte  # [A + 1]
     ignore: Bool  # [A, A + 1] pairs that overlap in the log itself
-    signals: np.ndarray  # [S, T]
+    signals: Byte  # [S, T]
     dt: float
     config: TrafficConfig
 
@@ -49,13 +52,13 @@ class Traffic:
         centre[span], velocity[span] = ego_center(ego_states[span], vehicle), world_velocity(ego_states[span])
         a = self.agents
         idm.run(
-            first, last, self.dt, self.mode, self.entry, self.s, self.v, self.delayed, self.paths, self.wanted, self.offset, self.stops,
-            self.stop_offset, self.parameters, self.config.margin, self.config.anticipation, self.kinds, self.sizes, self.ignore,
-            self.signals, a.pose, a.velocity, a.valid, centre, velocity,
+            first, last, self.dt, self.mode, self.entry, self.s, self.v, self.delayed, self.paths, self.wanted, self.offset,
+            self.stops, self.stop_offset, self.parameters, self.config.margin, self.config.anticipation, self.kinds, self.sizes,
+            self.ignore, self.signals, a.pose, a.velocity, a.valid, centre, velocity,
         )  # fmt: skip
 
     def counts(self) -> dict[str, int]:
-        """What is worth stamping: agents moved by the model, those that had to wait for their place, pairs that overlap in the log."""
+        """What is worth stamping: agents the model moves, those that had to wait for their place, pairs that overlap in the log."""
         moved = int((self.mode != idm.REPLAYED).sum())
         return {"idm_agents": moved, "idm_delayed": int((self.delayed > 0).sum()), "idm_overlapping_pairs": int(self.ignore.sum())}
 
@@ -67,8 +70,8 @@ def world_velocity(states: Double) -> Double:
 
 
 def start(world: World, now: int, config: TrafficConfig) -> Traffic:
-    """The traffic of a world from step ``now`` on. Agents with control IDM leave their log at ``now``, or where they first appear after
-    it; standing ones and things never leave it."""
+    """The traffic of a world from step ``now`` on. Agents with control IDM leave their log at ``now``, or where they
+    first appear after it; standing ones and things never leave it."""
     external = np.flatnonzero(world.agents.control == Control.EXTERNAL)
     if len(external):
         raise ValidationError(
@@ -102,7 +105,8 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
         agents, mode, entry, np.zeros(count), _speeds(own, entry, mode), np.zeros(count, np.int64),
         *_ragged([way.poses if way else np.zeros((0, 3)) for way in ways], [way.speed if way else np.zeros(0) for way in ways]),
         *_ragged_stops([way.stops if way else np.zeros((0, 2)) for way in ways]),
-        table, sizes, np.append(own.kind, AgentClass.VEHICLE).astype(np.uint8), ignore, np.ascontiguousarray(world.signals), world.dt, config,
+        table, sizes, np.append(own.kind, AgentClass.VEHICLE).astype(np.uint8), ignore,
+        np.ascontiguousarray(world.signals), world.dt, config,
     )  # fmt: skip
 
 
@@ -118,17 +122,17 @@ def _reach(world: World, a: int, now: int) -> float:
     return max(fastest, 20.0) * (world.steps - now) * world.dt + 60.0
 
 
-def _speeds(agents: Agents, entry: Int, mode: np.ndarray) -> Double:
+def _speeds(agents: Agents, entry: Steps, mode: Byte) -> Double:
     rows = np.arange(len(agents))
     return np.where(mode != idm.REPLAYED, np.hypot(*agents.velocity[rows, entry].T), 0.0).astype(np.float64)
 
 
-def _ragged(poses: list[Double], speeds: list[Double]) -> tuple[Double, Double, Int]:
+def _ragged(poses: list[Double], speeds: list[Double]) -> tuple[Double, Double, Steps]:
     offset = np.cumsum([0, *(len(pose) for pose in poses)], dtype=np.int64)
     return np.concatenate([np.zeros((0, 3)), *poses]), np.concatenate([np.zeros(0), *speeds]), offset
 
 
-def _ragged_stops(stops: list[Double]) -> tuple[Double, Int]:
+def _ragged_stops(stops: list[Double]) -> tuple[Double, Steps]:
     return np.concatenate([np.zeros((0, 2)), *stops]), np.cumsum([0, *(len(stop) for stop in stops)], dtype=np.int64)
 
 
@@ -148,7 +152,7 @@ def _resting(pose: Double, valid: Bool) -> Bool:
 
 
 @kernel
-def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Float, entry: Int, resting: Bool, margin: float) -> Bool:
+def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps, resting: Bool, margin: float) -> Bool:
     """[A, A + 1] pairs that the log itself shows overlapping: a moved agent with another where it is handed over, or with a
     resting one anywhere on its way. Such boxes are measurement noise; a model that took them for obstacles would never start."""
     count = len(mode)

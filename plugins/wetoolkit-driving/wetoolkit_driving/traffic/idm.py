@@ -1,9 +1,9 @@
 """The intelligent driver model along paths, as kernels: who is in the way, how hard to brake, one step for all agents of a scene.
 
 At time t everybody looks at everybody (the ego included) as they are at t, then all move to t + 1 at once: the order of agents
-changes nothing. An agent's leader is the first body ahead that reaches into the strip its own box will sweep along its path, so that a
-parked car beside the strip is none; crossing traffic counts a little before it is there (``anticipation``); a red signal is a
-standing leader at its stop line, and so is a yellow one where a comfortable stop is possible.
+changes nothing. An agent's leader is the first body ahead that reaches into the strip its own box will sweep along its path, so
+that a parked car beside the strip is none; crossing traffic counts a little before it is there (``anticipation``); a red signal
+is a standing leader at its stop line, and so is a yellow one where a comfortable stop is possible.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def acceleration(v: float, wanted: float, gap: float, closing: float, p: Double)
     if gap < np.inf:
         desired = p[GAP] + max(0.0, v * p[HEADWAY] + v * closing / (2.0 * np.sqrt(a * b)))
         free -= a * (desired / max(gap, NEAREST)) ** 2
-    return max(free, -p[EMERGENCY])
+    return float(max(free, -p[EMERGENCY]))
 
 
 @kernel
@@ -141,8 +141,9 @@ def run(
     kind: Byte, sizes: Double, ignore: Bool, signals: Byte, pose: Float, velocity: Float, valid: Bool,
     ego: Double, ego_velocity: Double,
 ) -> None:  # fmt: skip
-    """Move every IDM agent from step ``first`` to ``last``, writing pose, velocity and valid [A, T]; row A of ``sizes``, ``kind`` and
-    ``ignore`` is the ego, whose box centre poses [T, 3] and velocities [T, 2] are given for these steps."""
+    """Move every IDM agent from step ``first`` to ``last``, writing pose, velocity and valid [A, T]. Row A of
+    ``sizes`` and ``kind`` and column A of ``ignore`` are the ego, whose box centre poses [T, 3] and velocities [T, 2] are given for
+    these steps."""
     count = len(mode)
     bodies, speeds = np.zeros((count + 1, 3)), np.zeros((count + 1, 2))
     there, scratch = np.zeros(count + 1, np.bool_), np.zeros((2, 4, 2))

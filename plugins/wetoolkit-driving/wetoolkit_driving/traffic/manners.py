@@ -65,6 +65,6 @@ def parameters(agents: Agents, config: TrafficConfig) -> Double:
 
 
 __all__ = [
-    "ACCELERATION", "BICYCLE", "DECELERATION", "EMERGENCY", "FACTOR", "GAP", "HEADWAY", "LATERAL", "MOVERS", "PEDESTRIAN", "VEHICLE",
-    "Manners", "TrafficConfig", "parameters",
+    "ACCELERATION", "BICYCLE", "DECELERATION", "EMERGENCY", "FACTOR", "GAP", "HEADWAY", "LATERAL", "MOVERS", "PEDESTRIAN",
+    "VEHICLE", "Manners", "TrafficConfig", "parameters",
 ]  # fmt: skip

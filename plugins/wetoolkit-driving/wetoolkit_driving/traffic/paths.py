@@ -33,7 +33,7 @@ class Path:
 
 
 def path_of(world: World, agent: int, start: int, reach: float, parameters: Double) -> Path:
-    """The path of an agent from its logged pose at ``start`` on, at least ``reach`` metres long; parameters: one row of ``parameters``."""
+    """The path of an agent from its logged pose at ``start`` on, ``reach`` metres beyond its record; parameters: its row."""
     agents, kind = world.agents, AgentClass(int(world.agents.kind[agent]))
     there = agents.valid[agent, start:]
     track = np.ascontiguousarray(agents.pose[agent, start:][there], np.float64)  # [n, 3]
