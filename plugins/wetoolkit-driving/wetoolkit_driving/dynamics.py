@@ -94,7 +94,7 @@ def reference_poses(initial: Double, plans: Double, interval: float = DT, steps:
     known = np.concatenate([[time_us or 0], known])
     wanted = ((np.arange(0, (steps + 1) * DT, DT)[: steps + 1] + start) * 1e6 + exact).astype(np.int64)
     poses[..., 2] = np.unwrap(poses[..., 2], axis=1)
-    poses = interpolate(poses, known, np.clip(wanted, known[0], known[-1]))
+    poses = interpolate(poses, known.astype(np.float64), np.clip(wanted, known[0], known[-1]).astype(np.float64))
     poses[..., 2] = wrap_angle(poses[..., 2])
     return poses
 

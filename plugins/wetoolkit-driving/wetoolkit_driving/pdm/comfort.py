@@ -1,0 +1,107 @@
+"""Comfort: six quantities, smoothed by Savitzky-Golay filters (mode "interp"), rounded to 8 decimals, strictly within bounds.
+
+A Savitzky-Golay filter is linear, so that for T states each is a [T, T] matrix. They are made from scipy's own filter, which the
+readable version uses directly. Trajectories shorter than a window use the longest window that fits (only executed rollouts are).
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.signal import savgol_filter
+
+from wetoolkit_driving.jit import kernel
+
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+LEAST_STATES = 9  # the widest polynomial and the even window of 8 need as many
+WIDE, SHORT, YAW = 41, 8, 5  # windows in states
+# bounds (strict) in the order of result.COMFORT_NAMES; nuPlan's
+LOW = np.array([-4.05, -4.89, -8.37, -4.13, -1.93, -0.95])
+HIGH = np.array([2.40, 4.89, 8.37, 4.13, 1.93, 0.95])
+
+
+def smooth(values: Double, window: int, order: int, dt: float, derivative: int = 0) -> Double:
+    """Savitzky-Golay over the last axis [..., T], rounded to 8 decimals as nuPlan does."""
+    window = min(window, values.shape[-1])
+    return np.asarray(np.round(savgol_filter(values, window, order, deriv=derivative, delta=dt, axis=-1), 8))
+
+
+def comfort_readable(states: Double, dt: float = 0.1) -> Bool:
+    """[N, 6] which of the six quantities of states [N, T, 11] stay within bounds."""
+    ax, ay = states[..., 5], states[..., 6]
+    heading = np.unwrap(states[..., 2], axis=-1)
+    quantities = [
+        smooth(ax, WIDE, 2, dt),  # m/s^2
+        smooth(ay, WIDE, 2, dt),
+        smooth(smooth(np.hypot(ax, ay), SHORT, 2, dt), WIDE, 2, dt, 1),  # m/s^3
+        smooth(smooth(ax, SHORT, 2, dt), WIDE, 2, dt, 1),
+        smooth(heading, YAW, 3, dt, 2),  # rad/s^2
+        smooth(heading, YAW, 2, dt, 1),  # rad/s
+    ]
+    return np.stack([((q > low) & (q < high)).all(-1) for q, low, high in zip(quantities, LOW, HIGH, strict=True)], -1)
+
+
+@lru_cache(maxsize=64)
+def filters(states: int, dt: float = 0.1) -> Double:
+    """[5, T, T] transposed matrices: value, short value, wide derivative, yaw acceleration, yaw rate. Row j is an impulse's response."""
+    unit = np.eye(states)
+    kinds = ((WIDE, 2, 0), (SHORT, 2, 0), (WIDE, 2, 1), (YAW, 3, 2), (YAW, 2, 1))
+    made = np.stack([savgol_filter(unit, min(w, states), order, deriv=d, delta=dt, axis=-1) for w, order, d in kinds])
+    made.setflags(write=False)
+    return made
+
+
+def comfort(states: Double, dt: float = 0.1) -> Bool:
+    """``comfort_readable`` by a kernel: [N, 6] of states [N, T, 11], each trajectory by itself."""
+    return _comfort(states, filters(states.shape[1], dt), LOW, HIGH)
+
+
+@kernel
+def _apply(matrix: Double, values: Double, out: Double) -> None:
+    """out = round(values filtered, 8); rows of zeros in banded matrices are skipped where values are 0."""
+    out[:] = 0.0
+    for j in range(values.shape[0]):
+        if values[j] != 0.0:
+            for i in range(out.shape[0]):
+                out[i] += matrix[j, i] * values[j]
+    for i in range(out.shape[0]):
+        out[i] = np.rint(out[i] * 1e8) / 1e8
+
+
+@kernel
+def _within(values: Double, low: float, high: float) -> bool:
+    for value in values:
+        if not low < value < high:
+            return False
+    return True
+
+
+@kernel
+def _comfort(states: Double, filters: Double, low: Double, high: Double) -> Bool:
+    count, steps = states.shape[0], states.shape[1]
+    good = np.empty((count, 6), np.bool_)
+    raw, first, second = np.empty(steps), np.empty(steps), np.empty(steps)
+    for n in range(count):
+        for axis in range(2):
+            raw[:] = states[n, :, 5 + axis]
+            _apply(filters[0], raw, first)
+            good[n, axis] = _within(first, low[axis], high[axis])
+        for quantity in range(2, 4):
+            for t in range(steps):
+                raw[t] = np.hypot(states[n, t, 5], states[n, t, 6]) if quantity == 2 else states[n, t, 5]
+            _apply(filters[1], raw, first)
+            _apply(filters[2], first, second)
+            good[n, quantity] = _within(second, low[quantity], high[quantity])
+        raw[0] = 0.0  # heading from the first on, unwrapped: derivatives do not see the offset
+        for t in range(1, steps):
+            turn = states[n, t, 2] - states[n, t - 1, 2]
+            raw[t] = raw[t - 1] + (turn + np.pi) % (2 * np.pi) - np.pi
+        _apply(filters[3], raw, first)
+        _apply(filters[4], raw, second)
+        good[n, 4] = _within(first, low[4], high[4])
+        good[n, 5] = _within(second, low[5], high[5])
+    return good

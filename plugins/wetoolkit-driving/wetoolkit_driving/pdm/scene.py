@@ -1,0 +1,122 @@
+"""What the PDM score looks at: the ego now, the map's polygons, the others' boxes in the next seconds, the route's centre line."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetoolkit.types import require, require_finite
+from wetoolkit_driving.geometry import box_corners
+from wetoolkit_driving.pdm.areas import Areas, index_areas
+from wetoolkit_driving.types import Agents, Vehicle, World
+
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+Byte = NDArray[np.uint8]
+
+DT = 0.1  # seconds a frame
+STATES = 41  # now and 4 s
+LOOK = 10  # frames after the last state that the time-to-collision test may ask for
+
+
+@dataclass(frozen=True)
+class PdmScene:
+    """One situation as plain float64 arrays, all in one frame. F frames of 0.1 s, K tracks, P polygons, C route points."""
+
+    ego: Double  # [11] state now
+    areas: Areas  # P polygons
+    boxes: Double  # [F, K, 4, 2] corners FL, RL, RR, FR; zeros where absent
+    valid: Bool  # [F, K]
+    kind: Byte  # [K] types.AgentClass
+    first_speed: Double  # [K] m/s at the track's first frame: at most 0.05 counts as stopped for good
+    centerline: Double  # [C, 2] of the route, C = 0 where there is none
+    ids: tuple[str, ...] = ()  # [K]
+    vehicle: Vehicle = field(default_factory=Vehicle)
+    unavailable: tuple[str, ...] = ()  # as World.unavailable
+
+    def validate(self) -> None:
+        frames, count = self.valid.shape
+        require_finite(self.ego, "scene.ego")
+        require(self.boxes.shape == (frames, count, 4, 2), f"shape {self.boxes.shape}", "scene.boxes", "[F, K, 4, 2]")
+        require_finite(self.boxes, "scene.boxes")
+        require(len(self.kind) == len(self.first_speed) == count, "lengths differ", "scene.kind", "one a track")
+        require(len(self.centerline) != 1, "one point", "scene.centerline", "give two points or none")
+
+
+def index_map(world: World) -> Areas:
+    """The polygons of a world's map, ready for point tests; the same map's index may serve many scenes."""
+    return index_areas(world.map.area_xy, world.map.area_offset, world.map.area_kind, world.on_route)
+
+
+def from_world(world: World, step: int, states: int = STATES, areas: Areas | None = None) -> PdmScene:
+    """The scene a proposal made at ``step`` is judged in, with ``states`` - 1 steps of what the others did.
+
+    Tracks are those of the record from ``step`` on; gaps are bridged linearly (headings the short way). Frames beyond the record's
+    end go on at constant velocity for tracks that are there at its end. ``areas``: ``index_map(world)`` where it is at hand.
+    """
+    require(abs(world.dt - DT) < 1e-6, f"dt is {world.dt} s", "world.dt", "resample the world to 0.1 s before scoring")
+    require(0 <= step < world.steps, f"step {step} of {world.steps}", "situation.step", "give a step of the record")
+    frames = states + LOOK
+    pose, valid = future_tracks(world.agents, step, frames)
+    agents = world.agents
+    seen = valid.any(0)
+    first = valid.argmax(0)  # [A] frame of first appearance
+    at = np.minimum(step + first, world.steps - 1)
+    speed = np.hypot(*agents.velocity[np.arange(len(agents)), at].astype(np.float64).T)  # [A] m/s
+    size = agents.size.astype(np.float64)
+    boxes = np.where(valid[..., None, None], box_corners(pose, size[:, 0], size[:, 1]), 0.0)  # [F, A, 4, 2]
+    return PdmScene(
+        ego=np.asarray(world.ego.states[step], np.float64),
+        areas=index_map(world) if areas is None else areas,
+        boxes=np.ascontiguousarray(boxes[:, seen]),
+        valid=np.ascontiguousarray(valid[:, seen]),
+        kind=np.ascontiguousarray(agents.kind[seen], np.uint8),
+        first_speed=speed[seen],
+        centerline=route_line(world),
+        ids=tuple(name for name, keep in zip(agents.ids, seen.tolist(), strict=True) if keep),
+        vehicle=world.ego.vehicle,
+        unavailable=world.unavailable,
+    )
+
+
+def route_line(world: World) -> Double:
+    """Points [C, 2] of the route's lane centre lines, joined in order; [0, 2] where there is no route."""
+    if not len(world.route):
+        return np.zeros((0, 2))
+    return np.concatenate([world.map.centre_line(int(lane)) for lane in world.route]).astype(np.float64)
+
+
+def future_tracks(agents: Agents, step: int, frames: int) -> tuple[Double, Bool]:
+    """Box centre poses [F, A, 3] and presence [F, A] from ``step`` on: gaps bridged, the record's end continued."""
+    known = min(frames, agents.valid.shape[1] - step)
+    pose = np.zeros((frames, len(agents), 3))
+    valid = np.zeros((frames, len(agents)), bool)
+    pose[:known] = agents.pose[:, step : step + known].transpose(1, 0, 2)
+    valid[:known] = agents.valid[:, step : step + known].T
+    for track in np.flatnonzero(_broken(valid[:known])):
+        _bridge(pose[:known, track], valid[:known, track])
+    if known < frames:
+        last = step + known - 1
+        ahead = DT * np.arange(1, frames - known + 1)[:, None, None]  # [F - known, 1, 1] seconds
+        moved = pose[known - 1, :, :2] + ahead * agents.velocity[:, last].astype(np.float64)
+        pose[known:, :, :2], pose[known:, :, 2] = moved, pose[known - 1, :, 2]
+        valid[known:] = valid[known - 1]
+    return pose, valid
+
+
+def _broken(valid: Bool) -> Bool:
+    """[A] whether a track [F, A] is away between two frames in which it is there."""
+    changes = np.abs(np.diff(valid.astype(np.int8), axis=0)).sum(0) + valid[0] + valid[-1]
+    return np.asarray(changes > 2)
+
+
+def _bridge(pose: Double, valid: Bool) -> None:
+    """Fill, in place, the frames between the first and the last valid one of a track [F, 3], [F]."""
+    known = np.flatnonzero(valid)
+    missing = np.arange(known[0], known[-1] + 1)
+    for channel in range(3):
+        values = np.unwrap(pose[known, channel]) if channel == 2 else pose[known, channel]
+        pose[missing, channel] = np.interp(missing, known, values)
+    valid[missing] = True
