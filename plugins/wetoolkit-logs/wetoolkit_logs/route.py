@@ -128,6 +128,6 @@ def extended(route: Sequence[int], lanes: Sequence[Lane], distance: float = AHEA
 
 
 def _bend(lane: Lane) -> float:
-    """How much a lane turns from its start to its end, radians."""
-    first, last = lane.line[1] - lane.line[0], lane.line[-1] - lane.line[-2]
-    return float(abs(wrap_angle(np.arctan2(last[1], last[0]) - np.arctan2(first[1], first[0]))))
+    """How much a lane turns along its way, left and right alike, radians."""
+    direction = np.unwrap(np.arctan2(*np.diff(lane.line, axis=0).T[::-1]))
+    return float(np.abs(np.diff(direction)).sum())

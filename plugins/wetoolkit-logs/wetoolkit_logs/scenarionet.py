@@ -119,9 +119,13 @@ class ScenarioNet:
         if not self._heads:
             found = scan(self._folder, self.config.file_limit << 20, self.config.cache)
             self._heads, self._left_out = unique(found)
-        if self._left_out and self.config.bad_files == "error":
-            raise DataError(self._left_out[0], file=str(self._folder), others=len(self._left_out) - 1,
-                            way_out="repair or remove the file, or set bad_files = \"count\"")  # fmt: skip
+        if self._left_out and (self.config.bad_files == "error" or not self._heads):
+            raise DataError(
+                f"{len(self._left_out)} of {len(self._left_out) + len(self._heads)} files cannot be used",
+                file=str(self._folder),
+                left_out="; ".join(self._left_out),
+                way_out="repair or remove them" + (', or set bad_files = "count"' if self._heads else ""),
+            )
         return self._heads
 
     def _steps(self, scene: str) -> list[int]:

@@ -61,7 +61,7 @@ class _Array(np.ndarray[Any, Any]):
             raise _Refused("an array that is not raw bytes of a plain shape")
         if int(np.prod(shape, dtype=object)) * plain.itemsize != len(raw):
             raise _Refused(f"an array of shape {shape} in {len(raw)} bytes")
-        super().__setstate__((version, shape, plain, np.bool_(fortran), raw))
+        super().__setstate__((version, shape, plain, bool(fortran), raw))  # type: ignore[arg-type]
 
 
 def _reconstruct(kind: object, shape: object, code: object) -> np.ndarray[Any, Any]:
