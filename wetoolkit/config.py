@@ -42,7 +42,8 @@ def _fault(model: type[BaseModel], fault: Any) -> tuple[str, str]:
     owner = _owner(model, path)
     schema = owner.model_json_schema().get("properties", {}).get(str(path[-1]), {}) if path else {}
     asked = "" if fault["type"] == "missing" else f", got {fault['input']!r}"
-    return key, f"{fault['msg']}{asked}{_allowed(schema)}"
+    words = f" (allowed: {allowed(schema)})" if allowed(schema) else ""
+    return key, f"{fault['msg']}{asked}{words}" + (f": {schema['description']}" if "description" in schema else "")
 
 
 def _owner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseModel]:
@@ -56,16 +57,9 @@ def _owner(model: type[BaseModel], path: tuple[int | str, ...]) -> type[BaseMode
     return model
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:
-    """The range a JSON Schema allows, and what the setting is, as words."""
-    signs = {
-        "minimum": "at least",
-        "exclusiveMinimum": "above",
-        "maximum": "at most",
-        "exclusiveMaximum": "below",
-        "enum": "one of",
-    }
+def allowed(schema: Mapping[str, Any]) -> str:
+    """The values that the JSON Schema of a setting allows, as words; "" where it says nothing."""
+    signs = {"minimum": "at least", "exclusiveMinimum": "above", "maximum": "at most", "exclusiveMaximum": "below"}
     found = [f"{sign} {schema[name]}" for name, sign in signs.items() if name in schema]
     found += [f"one of {', '.join(map(str, schema['enum']))}"] if "enum" in schema else []
-    words = f" (allowed: {', '.join(found)})" if found else ""
-    return f"{words}: {schema['description']}" if "description" in schema else words
+    return ", ".join(found)
