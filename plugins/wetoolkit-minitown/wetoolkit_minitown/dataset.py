@@ -1,0 +1,216 @@
+"""The data set ``minitown``: towns, drives through them, and windows of 10 s, all from one seed.
+
+Towns are split into train, val and test. Each stem has a *natural* pool of drives, of which a share holds one rare event, and
+a *staged* pool, in which every drive holds one; the train towns have a second natural pool, the *fleet*: further drives. Splits:
+
+- ``train``, ``val``, ``test``: the natural pool. ``train-fleet``: the fleet.
+- ``*-common``: the ordinary windows of the natural pool. ``*-rare``: the event windows of the natural and the staged pool.
+
+A window's name is a hash and says nothing about what is in it; ``labels`` does, for evaluation.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+from wetoolkit_driving.types import World
+
+from wetoolkit.config import Config
+from wetoolkit.errors import DataError, UnknownName
+from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
+from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
+from wetoolkit_minitown.cast import STAGED, Density, Place
+from wetoolkit_minitown.log import Log, record
+from wetoolkit_minitown.traffic import DT
+from wetoolkit_minitown.window import window
+
+STEMS = ("train", "val", "test")
+POOLS = ("natural", "staged", "fleet")
+HISTORY, FUTURE = 20, 80  # steps before and after the present
+STEPS = HISTORY + 1 + FUTURE
+SETTLED = 6  # first steps of a drive that are in no window
+
+
+class MinitownConfig(Config):
+    """Towns, drives and traffic of the embedded data set."""
+
+    seed: int = Field(0, description="everything follows from it", ge=0)
+    train_towns: int = Field(6, description="towns of the train splits [count]", ge=1)
+    val_towns: int = Field(2, description="towns of the val splits [count]", ge=1)
+    test_towns: int = Field(4, description="towns of the test splits [count]", ge=1)
+    train_logs: int = Field(150, description="drives of the natural train pool [count]", ge=0)
+    fleet_logs: int = Field(150, description="further drives in the train towns: split train-fleet [count]", ge=0)
+    val_logs: int = Field(40, description="drives of the natural val pool [count]", ge=0)
+    test_logs: int = Field(60, description="drives of the natural test pool [count]", ge=0)
+    train_staged: int = Field(0, description="drives with an event besides, in train-rare only [count]", ge=0)
+    val_staged: int = Field(40, description="drives with an event besides, in val-rare only [count]", ge=0)
+    test_staged: int = Field(300, description="drives with an event besides, in test-rare only [count]", ge=0)
+    rare_rate: float = Field(0.1, description="share of natural drives that hold one rare event", ge=0, le=1)
+    events: tuple[str, ...] = Field(tuple(STAGED), description=f"rare events, among {', '.join(STAGED)}", min_length=1)
+    seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
+    stride: float = Field(2.0, description="mean time between ordinary windows of a drive [s]", ge=0.1)
+    vehicles: int = Field(55, description="vehicles in a town [count]", ge=0, le=150)
+    cyclists: int = Field(12, description="cyclists in a town [count]", ge=0, le=60)
+    pedestrians: int = Field(30, description="pedestrians under way in a town [count]", ge=0, le=200)
+    cache: str = Field("", description="folder for recorded drives; empty: the user's cache folder; off: none")
+
+
+@dataclass(frozen=True)
+class Drive:
+    """The address of one log."""
+
+    stem: str
+    pool: str
+    number: int
+    town: int
+    event: str  # "" for an ordinary one
+
+
+@dataclass(frozen=True)
+class Row:
+    """One window."""
+
+    log: str
+    drive: Drive
+    now: int  # step of the drive
+    label: str
+
+
+@dataclass(frozen=True)
+class Listing:
+    """The windows of a split by their id, and what became of its drives with events."""
+
+    windows: Mapping[str, Row]
+    redrawn: int
+    given_up: int
+
+
+class Minitown:
+    """kinds.Dataset, with SupportsLabels and SupportsReport."""
+
+    def __init__(self, config: MinitownConfig) -> None:
+        unknown = [name for name in config.events if name not in STAGED]
+        if unknown:
+            raise UnknownName("rare event", unknown[0], STAGED)
+        self.config = config
+        self._redrawn: dict[str, int] = {}
+        self._given_up: dict[str, int] = {}
+
+    def splits(self) -> Sequence[str]:
+        """Names of the splits."""
+        return [*(stem + part for stem in STEMS for part in ("", "-common", "-rare")), "train-fleet"]
+
+    def index(self, split: str) -> Sequence[Ref]:
+        """Every window of a split, drive by drive."""
+        return [Ref(name, split, row.log) for name, row in self._listing(split).windows.items()]
+
+    def labels(self, split: str) -> Mapping[str, str]:
+        """Window id -> rare event, "" for ordinary windows."""
+        return {name: row.label for name, row in self._listing(split).windows.items()}
+
+    def load(self, ref: Ref) -> Scenario[World]:
+        """One window. ``DataError`` for an address that this configuration does not have."""
+        row = self._listing(ref.split).windows.get(ref.id)
+        if row is None:
+            raise DataError(
+                f"no window {ref.id!r}", file=f"minitown split {ref.split!r}", field="ref.id",
+                way_out="take references from index() of the same configuration",
+            )  # fmt: skip
+        config, drive = self.config, row.drive
+        place = _place(config.seed, STEMS.index(drive.stem), drive.town)
+        world, origin = window(place, _log(config, drive), row.now - HISTORY, HISTORY, STEPS)
+        made = Step("dataset/minitown", "wetoolkit-minitown 0.1.0", _digest(config.model_dump_json(exclude={"cache"})), config.seed)
+        clock, lineage = Clock(DT, HISTORY, STEPS), Lineage("minitown", ref.log, ref.id, (made,))
+        scenario = Scenario(ref.id, "driving", ref.split, ref.log, clock, origin, lineage, world)
+        scenario.validate()
+        return scenario
+
+    def repairs(self) -> Mapping[str, int]:
+        """Of the drives with an event in the splits read so far: how often one was drawn again, how many were given up."""
+        return {"drives_redrawn": sum(self._redrawn.values()), "drives_given_up": sum(self._given_up.values())}
+
+    def _listing(self, split: str) -> Listing:
+        if split not in self.splits():
+            raise UnknownName("split", split, self.splits())
+        listing = _list(self.config, split)
+        self._redrawn[split], self._given_up[split] = listing.redrawn, listing.given_up
+        return listing
+
+
+def _drives(config: MinitownConfig, stem: str, pool: str) -> list[Drive]:
+    """The drives of a pool; staged ones take the events in turn."""
+    count = getattr(config, {"natural": f"{stem}_logs", "staged": f"{stem}_staged", "fleet": "fleet_logs"}[pool])
+    drives = []
+    for number in range(count):
+        rng = np.random.default_rng((config.seed, STEMS.index(stem), POOLS.index(pool), number, 1))
+        event = config.events[number % len(config.events)]
+        if pool != "staged":
+            event = config.events[int(rng.integers(len(config.events)))] if rng.random() < config.rare_rate else ""
+        drives.append(Drive(stem, pool, number, int(rng.integers(getattr(config, f"{stem}_towns"))), event))
+    return drives
+
+
+@lru_cache(maxsize=32)
+def _list(config: MinitownConfig, split: str) -> Listing:
+    """Every window of a split. Drives with an event are recorded to know when it is; ordinary ones need not be."""
+    stem, _, part = split.partition("-")
+    pools = {"fleet": ("fleet",), "rare": ("natural", "staged")}.get(part, ("natural",))
+    windows: dict[str, Row] = {}
+    redrawn = given_up = 0
+    for drive in (drive for pool in pools for drive in _drives(config, stem, pool)):
+        if (part == "common" and drive.event) or (part == "rare" and not drive.event):
+            continue
+        try:
+            marks = _log(config, drive).event if drive.event else None
+        except DataError:
+            given_up += 1
+            continue
+        redrawn += int(marks[2]) if marks is not None else 0
+        log = f"{stem}-town{drive.town}/{_digest((config.seed, drive.stem, drive.pool, drive.number))}"
+        for now, label in _presents(config, drive, marks):
+            if part != "rare" or label:
+                windows[f"{log}/{_digest((log, now))}"] = Row(log, drive, now, label)
+    return Listing(windows, redrawn, given_up)
+
+
+def _presents(config: MinitownConfig, drive: Drive, marks: NDArray[np.int64] | None) -> list[tuple[int, str]]:
+    """(present step, label) of a drive's windows: ordinary ones, at irregular steps, that see no event, and the event's."""
+    last = round(config.seconds / DT) - 1 if marks is None else int(marks[0]) - 6
+    first, stride = HISTORY + SETTLED, config.stride / DT
+    rng = np.random.default_rng((config.seed, STEMS.index(drive.stem), POOLS.index(drive.pool), drive.number, 2))
+    count = max(0, int((last - FUTURE - first) / stride))
+    steps = first + ((np.arange(count) + rng.uniform(0.0, 0.99, count)) * stride).astype(int)
+    found = [(int(step), "") for step in np.unique(steps)]
+    return found if marks is None else [*found, (int(marks[1]), drive.event)]
+
+
+@lru_cache(maxsize=16)
+def _place(seed: int, stem: int, town: int) -> Place:
+    return Place.build(f"{STEMS[stem]}-town{town}", (seed, stem, town))
+
+
+@lru_cache(maxsize=4)
+def _log(config: MinitownConfig, drive: Drive) -> Log:
+    """A drive from the cache folder, or recorded now and put there."""
+    facts = (config.seed, config.seconds, config.vehicles, config.cyclists, config.pedestrians, drive)
+    folder = Path(config.cache or default_folder()) / code_version()
+    path = None if config.cache == "off" else folder / f"{_digest(facts)}.safetensors"
+    log = read_log(path) if path is not None else None
+    if log is None:
+        density = Density(config.vehicles, config.cyclists, config.pedestrians)
+        seed = (config.seed, STEMS.index(drive.stem), POOLS.index(drive.pool), drive.number, 3)
+        log = record(_place(config.seed, STEMS.index(drive.stem), drive.town), seed, density, drive.event, config.seconds)
+        if path is not None:
+            write_log(path, log)
+    return log
+
+
+def _digest(value: object) -> str:
+    return hashlib.sha256(repr(value).encode()).hexdigest()[:12]
