@@ -8,10 +8,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from wetoolkit.types import Decisions, Observation
 from wetoolkit_learning.policy import VocabularyVector, VocabularyVectorConfig
-from wetoolkit_learning.stream import rows
 from wetoolkit_learning.vocabulary import VocabularyConfig
+
+from wetoolkit.experience import take
+from wetoolkit.types import Decisions, Observation
 
 STEPS = 40
 
@@ -28,7 +29,7 @@ class Memory:
     def batches(self, size: int, seed: int | None) -> Iterator[Decisions[Any]]:
         order = np.arange(len(self)) if seed is None else np.random.default_rng(seed).permutation(len(self))
         for i in range(0, len(self), size):
-            yield rows(self.decisions, order[i : i + size])
+            yield take(self.decisions, order[i : i + size])
 
     @property
     def shape(self) -> Mapping[str, tuple[int, ...]]:

@@ -1,8 +1,8 @@
 """The algorithm ``imitation``: cross-entropy to the anchor nearest to what was demonstrated.
 
-World Engine (arXiv 2606.19836), pre-training: the label is the anchor with the smallest sum of L2 distances at 2 Hz, smoothed by 0.2.
-Ours besides: a share of the logs is held out, training stops when its loss has not fallen for ``patience`` looks, and the weights of
-the best look are kept. With ``steps`` set, exactly so many are made and the last weights kept: the fair control for post-training.
+World Engine (arXiv 2606.19836), pre-training: the label is the anchor with the smallest sum of L2 distances at 2 Hz, smoothed by
+0.2. Ours besides: a share of the logs is held out, training stops when its loss has not fallen for ``patience`` looks, and the
+weights of the best look are kept. With ``steps`` set, exactly so many are made and the last weights kept: the fair control.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError, WetoolkitError
 from wetoolkit.kinds import Policy, Progress
-from wetoolkit.types import Decisions, Experience, Trained
-
+from wetoolkit.types import Bool, Decisions, Experience, Trained
 from wetoolkit_learning.stream import held_out, once, stream
 from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, trainable
 
@@ -29,18 +29,18 @@ from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, t
 class ImitationConfig(Config):
     """How long and how hard it imitates."""
 
-    epochs: int = Field(40, description="at most so many passes over the training frames", ge=1)
-    steps: int = Field(0, description="above 0: exactly so many steps instead, without early stop", ge=0)
-    batch: int = Field(64, description="frames a step", ge=1)
-    learning_rate: float = Field(1e-3, description="of AdamW at its peak; falls to 0 by a cosine", gt=0.0)
-    warmup: float = Field(0.05, description="share of the steps in which the learning rate rises from 0", ge=0.0, le=1.0)
-    weight_decay: float = Field(0.01, description="of AdamW", ge=0.0)
-    smoothing: float = Field(0.2, description="of the label: this share is spread over all anchors", ge=0.0, lt=1.0)
-    clip: float = Field(1.0, description="largest norm of the gradient", gt=0.0)
-    validation: float = Field(0.1, description="share of the logs held out to see when to stop", ge=0.0, lt=1.0)
-    look_every: int = Field(0, description="steps between two looks at the held-out frames; 0: once a pass", ge=0)
-    patience: int = Field(8, description="looks without improvement before it stops; 0: never", ge=0)
-    threads: int = Field(2, description="of torch in training; part of the result, so not the number of cores", ge=1)
+    epochs: int = Field(default=40, description="at most so many passes over the training frames", ge=1)
+    steps: int = Field(default=0, description="above 0: exactly so many steps instead, without early stop", ge=0)
+    batch: int = Field(default=64, description="frames a step", ge=1)
+    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine", gt=0.0)
+    warmup: float = Field(default=0.05, description="share of the steps in which the learning rate rises from 0", ge=0.0, le=1.0)
+    weight_decay: float = Field(default=0.01, description="of AdamW", ge=0.0)
+    smoothing: float = Field(default=0.2, description="of the label: this share is spread over all anchors", ge=0.0, lt=1.0)
+    clip: float = Field(default=1.0, description="largest norm of the gradient", gt=0.0)
+    validation: float = Field(default=0.1, description="share of the logs held out to see when to stop", ge=0.0, lt=1.0)
+    look_every: int = Field(default=0, description="steps between two looks at the held-out frames; 0: once a pass", ge=0)
+    patience: int = Field(default=8, description="looks without improvement before it stops; 0: never", ge=0)
+    threads: int = Field(default=2, description="of torch in training; part of the result, so not the number of cores", ge=1)
 
 
 @dataclass(frozen=True)
@@ -69,8 +69,8 @@ class Imitation:
     ) -> Trained:
         """A policy trained on every frame with ``has_expert``; ``reference`` is not used.
 
-        Metrics, one row a look: step, loss (mean since the last look), and on the held-out frames val_loss, val_accuracy (share whose
-        likeliest anchor is the label), val_ade [m] of the likeliest anchor to the demonstration and val_ade_best [m] of the label.
+        Metrics, one row a look: step, loss (mean since the last look), and on the held-out frames val_loss, val_accuracy (share
+        whose likeliest anchor is the label), val_ade [m] of the likeliest anchor to the demonstration, val_ade_best of the label.
         """
         config, learner = self.config, trainable(policy, "imitation")
         count = _survey(experience, config, seed)
@@ -129,14 +129,15 @@ class Imitation:
         network.eval()
         with torch.inference_mode():
             for block in once(experience, lambda d: _use(d, held, True)) if held else ():
-                label = learner.nearest(block.expert)
-                logits = network(learner.inputs(block.observation))
+                label, logits = learner.nearest(block.expert), network(learner.inputs(block.observation))
                 loss = functional.cross_entropy(logits, torch.from_numpy(label), label_smoothing=self.config.smoothing)
-                choice = logits.argmax(1).numpy()
+                choice, anchors = logits.argmax(1).numpy(), learner.proposals
                 found = {
-                    "val_loss": float(loss), "val_accuracy": float((choice == label).mean()),
-                    "val_ade": _ade(learner.proposals[choice], block.expert), "val_ade_best": _ade(learner.proposals[label], block.expert),
-                }  # fmt: skip
+                    "val_loss": float(loss),
+                    "val_accuracy": float((choice == label).mean()),
+                    "val_ade": _ade(anchors[choice], block.expert),
+                    "val_ade_best": _ade(anchors[label], block.expert),
+                }
                 sums = {name: sums.get(name, 0.0) + block.size * value for name, value in found.items()}
                 frames += block.size
         network.train()
@@ -164,9 +165,9 @@ def _pace(step: int, total: int, warmup: float) -> float:
     return (step + 1) / rise if step < rise else 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, total - rise))))
 
 
-def _use(block: Decisions[Any], held: frozenset[str], validate: bool) -> np.ndarray[Any, np.dtype[np.bool_]]:
+def _use(block: Decisions[Any], held: frozenset[str], validate: bool) -> Bool:
     inside = np.fromiter((log in held for log in block.logs), np.bool_, block.size)
-    return np.asarray(block.has_expert, np.bool_) & (inside == validate)
+    return np.asarray(block.has_expert & (inside == validate), np.bool_)
 
 
 def _survey(experience: Experience, config: ImitationConfig, seed: int) -> _Count:

@@ -1,4 +1,4 @@
-"""Low-rank adaptation (Hu et al. 2021): the base stays as it is, a product of two thin matrices is learned beside each linear layer."""
+"""Low-rank adaptation (Hu et al. 2021): the base stays, a product of two thin matrices is learned beside each linear layer."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ class RowEncoder(nn.Module):
         features = torch.cat([(points - self.mean) / self.scale, near], -1)
         hidden = functional.relu(self.mix(functional.relu(self.lift(features) + self.order)))
         hidden = hidden.masked_fill(~valid[..., None], 0.0)  # relu is never below, so 0 is nothing to the maximum
-        return self.out(hidden.amax(2))
+        return self.out(hidden.amax(2))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):
@@ -68,11 +68,11 @@ class Block(nn.Module):
         key, value = (self.split(part) for part in self.key_value(self.norm_tokens(tokens)).chunk(2, -1))
         found = functional.scaled_dot_product_attention(ask, key, value, attn_mask=valid[:, None, None])
         query = query + self.dropout(self.out(found.transpose(1, 2).flatten(2)))
-        return query + self.dropout(self.down(functional.gelu(self.up(self.norm_out(query)))))
+        return query + self.dropout(self.down(functional.gelu(self.up(self.norm_out(query)))))  # type: ignore[no-any-return]
 
     def split(self, tokens: Tensor) -> Tensor:
         """[B, S, width] -> [B, heads, S, width / heads]."""
-        return tokens.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        return tokens.reshape(*tokens.shape[:2], self.heads, -1).transpose(1, 2)
 
 
 class VocabularyNetwork(nn.Module):
@@ -110,4 +110,5 @@ class VocabularyNetwork(nn.Module):
             scene = block(scene, scene, valid)
         answer = self.answer(self.ask(scene[:, :1], scene, valid)[:, 0])  # [B, width]
         anchors = self.embed(self.anchor_features())  # [K, width]
-        return answer @ anchors.T / anchors.shape[1] ** 0.5 + self.bias(anchors)[:, 0]
+        logits: Tensor = answer @ anchors.T / anchors.shape[1] ** 0.5 + self.bias(anchors)[:, 0]
+        return logits

@@ -11,10 +11,10 @@ import numpy as np
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
+
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError, PluginError, UnknownName, ValidationError
 from wetoolkit.types import Array, Experience, Float, Int, Observation, ObservationSpec, Plan
-
 from wetoolkit_learning import vocabulary
 from wetoolkit_learning.network import Inputs, Shape, VocabularyNetwork
 from wetoolkit_learning.trainable import torch_seed, torch_threads
@@ -28,24 +28,28 @@ _DEMONSTRATE = "give log frames with a known future (`has_expert`)"
 class VocabularyVectorConfig(Config):
     """What it sees, how large it is, and how it chooses."""
 
-    vocabulary: VocabularyConfig = Field(VocabularyConfig(), description="how the trajectories it chooses from are made")
+    vocabulary: VocabularyConfig = Field(
+        default_factory=VocabularyConfig, description="how the trajectories it chooses from are made"
+    )
     fields: tuple[str, ...] = Field(
-        ("ego", "agents", "lanes", "route"),
+        default=("ego", "agents", "lanes", "route"),
         description="observed arrays, the acting body first; each [B, (rows,) points, channels]",
     )
-    timed: tuple[str, ...] = Field(("ego", "agents"), description="fields whose points are the steps of the history")
-    history: int = Field(4, description="past states seen of the timed fields, the present one included", ge=1)
-    history_stride: int = Field(5, description="between two of them [steps]", ge=1)
-    limits: Mapping[str, int] = Field({"agents": 24, "lanes": 32}, description="at most so many rows of a field, the nearest first")
-    width: int = Field(96, description="of a token; a multiple of heads", ge=8)
-    layers: int = Field(2, description="of self-attention among tokens, before the last that asks", ge=0)
-    heads: int = Field(4, description="of each attention", ge=1)
-    dropout: float = Field(0.1, description="in training", ge=0.0, lt=1.0)
-    temperature: float = Field(
-        0.0, description="0: the likeliest anchor; above: drawn from log-probabilities / temperature", ge=0.0
+    timed: tuple[str, ...] = Field(default=("ego", "agents"), description="fields whose points are the steps of the history")
+    history: int = Field(default=4, description="past states seen of the timed fields, the present one included", ge=1)
+    history_stride: int = Field(default=5, description="between two of them [steps]", ge=1)
+    limits: Mapping[str, int] = Field(
+        default={"agents": 24, "lanes": 32}, description="at most so many rows of a field, the nearest first"
     )
-    batch: int = Field(64, description="rows of one forward pass when acting", ge=1)
-    threads: int = Field(1, description="of torch when acting", ge=1)
+    width: int = Field(default=64, description="of a token; a multiple of heads", ge=8)
+    layers: int = Field(default=2, description="of self-attention among tokens, before the last that asks", ge=0)
+    heads: int = Field(default=4, description="of each attention", ge=1)
+    dropout: float = Field(default=0.1, description="in training", ge=0.0, lt=1.0)
+    temperature: float = Field(
+        default=0.0, description="0: the likeliest anchor; above: drawn from log-probabilities / temperature", ge=0.0
+    )
+    batch: int = Field(default=64, description="rows of one forward pass when acting", ge=1)
+    threads: int = Field(default=1, description="of torch when acting", ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -105,8 +109,8 @@ class VocabularyVector:
         for name, (count, total, squares) in moments.items():
             mean = total / count.clamp_min(1)
             spread = (squares / count.clamp_min(1) - mean**2).clamp_min(0).sqrt()
-            network.encoders[name].mean.copy_(mean)  # type: ignore[union-attr, operator]
-            network.encoders[name].scale.copy_(torch.where(spread > 1e-3, spread, 1.0))  # type: ignore[union-attr, operator]
+            network.encoders[name].mean.copy_(mean)  # type: ignore[operator]
+            network.encoders[name].scale.copy_(torch.where(spread > 1e-3, spread, 1.0))  # type: ignore[operator]
         return self.with_module(network)
 
     def state(self) -> Mapping[str, Array]:
@@ -185,12 +189,12 @@ class VocabularyVector:
         points = np.asarray(observation.arrays[name], np.float32)
         mask = observation.arrays.get(f"{name}.valid")
         valid = np.ones(points.shape[:-1], np.bool_) if mask is None else np.asarray(mask, np.bool_)
-        for axis in range(points.ndim, 4):  # [B, C] and [B, P, C] are one row
+        for _ in range(points.ndim, 4):  # [B, C] and [B, P, C] are one row
             points, valid = np.expand_dims(points, 1), np.expand_dims(valid, 1)
         if name in self.config.timed:
             steps = np.arange(points.shape[2] - 1, -1, -self.config.history_stride)[: self.config.history][::-1]
             points, valid = points[:, :, steps], valid[:, :, steps]
-        used = valid.any((0, 2)).nonzero()[0]
+        used = np.flatnonzero(valid.any((0, 2)))
         rows = int(used[-1]) + 1 if len(used) else 1
         return torch.from_numpy(points[:, :rows].copy()), torch.from_numpy(valid[:, :rows].copy())
 

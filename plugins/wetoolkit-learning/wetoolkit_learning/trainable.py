@@ -8,6 +8,7 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 import torch
 from torch import Tensor, nn
+
 from wetoolkit.errors import PluginError
 from wetoolkit.types import Float, Int, Observation
 

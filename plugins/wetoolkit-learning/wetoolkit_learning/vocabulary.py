@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError
 from wetoolkit.types import Float, require, require_finite
@@ -29,15 +30,17 @@ _BLOCK = 2**23  # distances held at a time: 32 MB of float32
 class VocabularyConfig(Config):
     """How the anchors are chosen."""
 
-    size: int = Field(256, description="K, the number of anchors; at most the distinct futures in the data", ge=2)
-    spread: float = Field(0.15, description="share of K chosen for coverage instead of density", ge=0.0, le=1.0)
-    brake: float = Field(0.25, description="share of K that are braking copies of recorded futures", ge=0.0, le=0.9)
-    decelerations: tuple[float, ...] = Field((1.5, 3.0, 4.5, 7.0), description="of the braking copies [m/s^2]")
-    dt: float = Field(0.1, description="time between two poses of a plan [s]", gt=0.0)
-    stride: int = Field(5, description="distances are taken at every so many poses [steps]; 5 is 2 Hz at 0.1 s", ge=1)
-    angles: tuple[int, ...] = Field((2,), description="channels that are angles in radians (unwrapped before interpolation)")
-    iterations: int = Field(25, description="at most so many k-means rounds", ge=1)
-    sample: int = Field(100_000, description="at most so many futures are clustered, drawn by the seed", ge=2)
+    size: int = Field(default=256, description="K, the number of anchors; at most the distinct futures in the data", ge=2)
+    spread: float = Field(default=0.15, description="share of K chosen for coverage instead of density", ge=0.0, le=1.0)
+    brake: float = Field(default=0.25, description="share of K that are braking copies of recorded futures", ge=0.0, le=0.9)
+    decelerations: tuple[float, ...] = Field(default=(1.5, 3.0, 4.5, 7.0), description="of the braking copies [m/s^2]")
+    dt: float = Field(default=0.1, description="time between two poses of a plan [s]", gt=0.0)
+    stride: int = Field(default=5, description="distances are taken at every so many poses [steps]; 5 is 2 Hz at 0.1 s", ge=1)
+    angles: tuple[int, ...] = Field(
+        default=(2,), description="channels that are angles in radians (unwrapped before interpolation)"
+    )
+    iterations: int = Field(default=25, description="at most so many k-means rounds", ge=1)
+    sample: int = Field(default=100_000, description="at most so many futures are clustered, drawn by the seed", ge=2)
 
 
 def fit(futures: Float, config: VocabularyConfig, seed: int) -> Single:
@@ -146,7 +149,7 @@ def farthest(pool: Single, chosen: Single, count: int, stride: int) -> Single:
 def braking_copies(futures: Single, config: VocabularyConfig) -> Single:
     """Each future [M, T, D] travelled with each constant deceleration: same path, s(t) = v0 t - a t^2 / 2 until it stands.
 
-    ``v0`` is the speed of the future's first step. Copies that would pass the recorded end (the recording brakes harder) are left out.
+    ``v0`` is the speed of the future's first step. Copies that would pass the recorded end (it brakes harder) are left out.
     """
     now = np.zeros_like(futures[:, :1])
     path = np.concatenate([now, futures], 1)  # [M, T + 1, D]: the body now stands at the origin of its own frame
@@ -191,7 +194,7 @@ def _features(plans: Single, stride: int) -> Double:
 def _gap(features: Double, norms: Double, row: int) -> Double:
     gap = np.maximum(norms - 2 * (features @ features[row]) + norms[row], 0)
     gap[row] = 0.0
-    return gap
+    return np.asarray(gap)
 
 
 def _assign(features: Double, centres: Double) -> Index:
@@ -213,4 +216,4 @@ def _refill(features: Double, centres: Double, label: Index) -> Index:
 
 def _means(features: Double, label: Index, count: int) -> Double:
     total = np.stack([np.bincount(label, column, count) for column in features.T], 1)
-    return total / np.bincount(label, minlength=count)[:, None]
+    return np.asarray(total / np.bincount(label, minlength=count)[:, None])

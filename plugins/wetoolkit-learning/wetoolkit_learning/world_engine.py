@@ -3,15 +3,15 @@
 World Engine (arXiv 2606.19836), post-training: maximise E_pi[r] - lambda KL(pi || pi_ref) on a mixture of log frames and rollout
 frames, in which every anchor's reward is known, with an imitation term on log frames and an entropy bonus. Its terms, and ours:
 
-- ``E_pi[r]``. Theirs is a policy gradient (weight 0.01) on a policy composed of imitation logits and reward heads. As every anchor's
-  reward is known, ours is the exact expectation ``sum_k pi_k r_k``: nothing is sampled, no baseline is needed.
+- ``E_pi[r]``. Theirs is a policy gradient (weight 0.01) on a policy composed of imitation logits and reward heads. As every
+  anchor's reward is known, ours is the exact expectation ``sum_k pi_k r_k``: nothing is sampled, no baseline is needed.
 - ``lambda KL(pi || pi_ref)``. Exact as well. For one state the optimum of the two together is ``pi_ref exp(r / lambda) / Z``.
-  ``objective = "projection"`` descends ``lambda KL(that optimum || pi)`` instead: the same optimum wherever the network can reach it,
-  with a gradient that does not vanish for anchors that pi hardly knows.
+  ``objective = "projection"`` descends ``lambda KL(that optimum || pi)`` instead: the same optimum wherever the network can
+  reach it, with a gradient that does not vanish for anchors that pi hardly knows.
 - Imitation: cross-entropy to the nearest anchor on log frames, only where that anchor's reward is above 0.8, as theirs.
 - Entropy bonus: theirs has weight 1.0 against a policy gradient of 0.01; ours is 0 by default, since the KL term keeps pi spread.
-- Importance weights: theirs clip pi / pi_old of the imitated action to [0.01, 10]. An exact expectation over actions needs none; with
-  ``importance`` on, a rollout frame is weighted by that clipped ratio for the choice it was made by.
+- Importance weights: theirs clip pi / pi_old of the imitated action to [0.01, 10]. An exact expectation over actions needs none;
+  with ``importance`` on, a rollout frame is weighted by that clipped ratio for the choice it was made by.
 - Reward heads: none. The reward is a teacher here, never a part of what drives.
 - LoRA: rank 16 in theirs; ``lora_rank`` here, 0 trains every weight.
 """
@@ -21,6 +21,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
@@ -28,55 +29,58 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 from torch.nn import functional
+
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError, ValidationError
+from wetoolkit.experience import join
 from wetoolkit.kinds import Policy, Progress
 from wetoolkit.types import Bool, Decisions, Experience, Float, Trained
-
 from wetoolkit_learning.imitation import descend
 from wetoolkit_learning.lora import adapt, merge
-from wetoolkit_learning.stream import held_out, join, once, stream
+from wetoolkit_learning.stream import held_out, once, stream
 from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, trainable
 
 
 class WorldEngineConfig(Config):
     """The weights of the terms, the mixture, and how long it trains."""
 
-    steps: int = Field(600, description="gradient steps; exactly so many are made", ge=1)
-    batch: int = Field(64, description="frames a step", ge=2)
+    steps: int = Field(default=600, description="gradient steps; exactly so many are made", ge=1)
+    batch: int = Field(default=64, description="frames a step", ge=2)
     synthetic: float = Field(
-        0.5, description="share of a batch that are rollout frames (0.5: one log frame for each)", ge=0.0, le=1.0
+        default=0.5, description="share of a batch that are rollout frames (0.5: one log frame for each)", ge=0.0, le=1.0
     )
-    learning_rate: float = Field(3e-4, description="of AdamW; constant", gt=0.0)
-    weight_decay: float = Field(0.0, description="of AdamW", ge=0.0)
-    clip: float = Field(1.0, description="largest norm of the gradient", gt=0.0)
-    objective: Literal["expectation", "projection"] = Field("expectation", description="what is descended; see the module's text")
-    reward_weight: float = Field(1.0, description="of the expected reward", ge=0.0)
-    kl_weight: float = Field(0.1, description="lambda, of KL(pi || pi_ref) [reward / nat]", gt=0.0)
-    imitation_weight: float = Field(0.1, description="of the cross-entropy on log frames", ge=0.0)
+    learning_rate: float = Field(default=3e-4, description="of AdamW; constant", gt=0.0)
+    weight_decay: float = Field(default=0.0, description="of AdamW", ge=0.0)
+    clip: float = Field(default=1.0, description="largest norm of the gradient", gt=0.0)
+    objective: Literal["expectation", "projection"] = Field(
+        default="expectation", description="what is descended; see the module's text"
+    )
+    reward_weight: float = Field(default=1.0, description="of the expected reward", ge=0.0)
+    kl_weight: float = Field(default=0.1, description="lambda, of KL(pi || pi_ref) [reward / nat]", gt=0.0)
+    imitation_weight: float = Field(default=0.1, description="of the cross-entropy on log frames", ge=0.0)
     imitation_floor: float = Field(
-        0.8, description="a log frame is imitated where its nearest anchor's reward is above", ge=0.0, le=1.0
+        default=0.8, description="a log frame is imitated where its nearest anchor's reward is above", ge=0.0, le=1.0
     )
-    smoothing: float = Field(0.2, description="of the imitated label", ge=0.0, lt=1.0)
-    entropy_weight: float = Field(0.0, description="of the entropy bonus [reward / nat]", ge=0.0)
+    smoothing: float = Field(default=0.2, description="of the imitated label", ge=0.0, lt=1.0)
+    entropy_weight: float = Field(default=0.0, description="of the entropy bonus [reward / nat]", ge=0.0)
     standardise: Literal["none", "frame"] = Field(
-        "none", description="frame: rewards of each frame are shifted and scaled to mean 0 and deviation 1 over the anchors"
+        default="none", description="frame: rewards of each frame are shifted and scaled to mean 0 and deviation 1 over the anchors"
     )
-    importance: bool = Field(False, description="weight rollout frames by the clipped ratio of pi to the policy that drove")
-    importance_clip: tuple[float, float] = Field((0.01, 10.0), description="of that ratio")
-    filter: bool = Field(False, description="keep only rollout frames with something to learn, as World Engine does")
-    filter_best: float = Field(0.9, description="kept where the best anchor scores at least this ...", ge=0.0, le=1.0)
-    filter_chosen: float = Field(2 / 3, description="... and the chosen one at most this", ge=0.0, le=1.0)
+    importance: bool = Field(default=False, description="weight rollout frames by the clipped ratio of pi to the policy that drove")
+    importance_clip: tuple[float, float] = Field(default=(0.01, 10.0), description="of that ratio")
+    filter: bool = Field(default=False, description="keep only rollout frames with something to learn, as World Engine does")
+    filter_best: float = Field(default=0.9, description="kept where the best anchor scores at least this ...", ge=0.0, le=1.0)
+    filter_chosen: float = Field(default=2 / 3, description="... and the chosen one at most this", ge=0.0, le=1.0)
     filter_progress: float = Field(
-        0.2, description="or where the chosen one is safe (total above 0) with less progress", ge=0.0, le=1.0
+        default=0.2, description="or where the chosen one is safe (total above 0) with less progress", ge=0.0, le=1.0
     )
-    progress_term: str = Field("ep", description="name of the progress term in the rewards' terms")
-    lora_rank: int = Field(0, description="of the adapters; 0 trains all weights", ge=0)
-    lora_alpha: float = Field(16.0, description="their scale is alpha / rank", gt=0.0)
-    shuffle_rewards: bool = Field(False, description="control: permute each frame's rewards over the anchors")
-    validation: float = Field(0.1, description="share of the logs held out to watch the terms on", ge=0.0, lt=1.0)
-    look_every: int = Field(100, description="steps between two looks at the held-out frames", ge=1)
-    threads: int = Field(2, description="of torch in training; part of the result, so not the number of cores", ge=1)
+    progress_term: str = Field(default="ep", description="name of the progress term in the rewards' terms")
+    lora_rank: int = Field(default=0, description="of the adapters; 0 trains all weights", ge=0)
+    lora_alpha: float = Field(default=16.0, description="their scale is alpha / rank", gt=0.0)
+    shuffle_rewards: bool = Field(default=False, description="control: permute each frame's rewards over the anchors")
+    validation: float = Field(default=0.1, description="share of the logs held out to watch the terms on", ge=0.0, lt=1.0)
+    look_every: int = Field(default=100, description="steps between two looks at the held-out frames", ge=1)
+    threads: int = Field(default=2, description="of torch in training; part of the result, so not the number of cores", ge=1)
 
 
 @dataclass(frozen=True)
@@ -201,7 +205,7 @@ class WorldEngine:
         made = made if counts["rollout_frames"] else 0
         made = made if counts["log_frames"] else self.config.batch
         streams = [
-            stream(experience, size, seed, lambda d, source=source: _use(d, self.config, source, held, False))
+            stream(experience, size, seed, partial(_use, config=self.config, source=source, held=held, validate=False))
             for source, size in ((0, self.config.batch - made), (1, made))
             if size
         ]
@@ -231,7 +235,7 @@ def _use(block: Decisions[Any], config: WorldEngineConfig, source: int | None, h
     """Which frames of the block are learned from (or watched)."""
     inside = np.fromiter((log in held for log in block.logs), np.bool_, block.size) == validate
     mine = np.ones(block.size, np.bool_) if source is None else np.asarray(block.source == source)
-    return inside & mine & ((block.source == 0) | worth_learning(block, config))
+    return np.asarray(inside & mine & ((block.source == 0) | worth_learning(block, config)), np.bool_)
 
 
 def worth_learning(block: Decisions[Any], config: WorldEngineConfig) -> Bool:
@@ -241,7 +245,8 @@ def worth_learning(block: Decisions[Any], config: WorldEngineConfig) -> Bool:
     rows, choice = np.arange(block.size), np.maximum(block.choice, 0)
     if config.progress_term not in block.terms:
         raise ValidationError(
-            f"the rewards have no term {config.progress_term!r}", field="progress_term", terms=", ".join(sorted(block.terms)) or "none",
+            f"the rewards have no term {config.progress_term!r}", field="progress_term",
+            terms=", ".join(sorted(block.terms)) or "none",
             way_out="name the reward's progress term, or set filter = false",
         )  # fmt: skip
     chosen = block.rewards[rows, choice]
