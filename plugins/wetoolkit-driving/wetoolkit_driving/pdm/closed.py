@@ -1,0 +1,145 @@
+"""PDM-Closed (Dauner et al., CoRL 2023, "Parting with misconceptions"): rule-based planner and the normaliser of the PDM score.
+
+15 proposals - IDM along the route's centre line at lateral offsets 0, -1 and 1 m and at 20 to 100 % of the speed limit, against
+constant-velocity forecasts of the others - are simulated and judged by the PDM score in that forecast; the best one is the plan.
+Red lights stop every proposal at the lane they govern. Where there is no route, the straightest way along the lane graph serves,
+where there is no lane, the straight line ahead.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wetoolkit.config import Config
+from wetoolkit.types import Observation, ObservationSpec, Plan
+from wetoolkit_driving.dynamics import DT, simulate
+from wetoolkit_driving.geometry import along, arc_lengths, project, relative, resample
+from wetoolkit_driving.pdm import idm, kernels
+from wetoolkit_driving.pdm.areas import Areas
+from wetoolkit_driving.pdm.result import ego_progress, total
+from wetoolkit_driving.pdm.scene import LOOK, PdmScene, from_world
+from wetoolkit_driving.roads import ahead, join, nearest_lane
+from wetoolkit_driving.types import Signal, World
+
+Double = NDArray[np.float64]
+
+STEPS = 40  # of a plan
+EVERY = 2  # frames between two looks at the others
+BEYOND = 150.0  # metres of path made beyond the route's end
+
+
+class PdmClosedConfig(Config):
+    """Settings of ``pdm-closed``; the defaults are NAVSIM's."""
+
+    offsets: tuple[float, ...] = Field(
+        (0.0, -1.0, 1.0), description="lateral offsets of the proposals, left positive [m]", min_length=1
+    )
+    fractions: tuple[float, ...] = Field(
+        (0.2, 0.4, 0.6, 0.8, 1.0), description="desired speeds as parts of the speed limit [1]", min_length=1
+    )
+    fallback_speed: float = Field(15.0, description="speed limit where the map gives none [m/s]", gt=0)
+    gap: float = Field(1.0, description="IDM: least distance to the leader [m]", gt=0)
+    headway: float = Field(1.5, description="IDM: time headway [s]", ge=0)
+    acceleration: float = Field(1.5, description="IDM: greatest acceleration [m/s^2]", gt=0)
+    deceleration: float = Field(3.0, description="IDM: comfortable deceleration [m/s^2]", gt=0)
+    exponent: float = Field(10.0, description="IDM: exponent of the free road [1]", gt=0)
+
+    def driver(self) -> Double:
+        """The five numbers of ``idm.follow``."""
+        return np.array([self.gap, self.headway, self.acceleration, self.deceleration, self.exponent])
+
+
+@dataclass(frozen=True)
+class Path:
+    """What the ego may drive along."""
+
+    line: Double  # [n, 2] about every metre
+    lengths: Double  # [n] metres
+    limit: float  # m/s
+    stop: float  # arc length at which a red light's lane begins, inf for none
+
+
+def find_path(world: World, step: int, fallback_speed: float) -> Path:
+    """The route's centre line and what follows it, the speed limit here and the nearest red light ahead."""
+    state, road = world.ego.states[step], world.map
+    lanes = [int(lane) for lane in world.route]
+    if not lanes and road.lanes:
+        start, _, _ = nearest_lane(road, state[:3])
+        lanes = [start] if start >= 0 else []
+    if not lanes:
+        line = state[:2] + np.array([[0.0], [BEYOND]]) * np.array([np.cos(state[2]), np.sin(state[2])])
+        return Path(line, arc_lengths(line), fallback_speed, np.inf)
+    tail = float(arc_lengths(road.centre_line(lanes[-1]))[-1])
+    lanes += ahead(road, lanes[-1], tail + BEYOND)[1:]
+    line = np.ascontiguousarray(resample(join(road, lanes), 1.0)[:, :2])
+    lengths = arc_lengths(line)
+    ends = np.cumsum([float(arc_lengths(road.centre_line(lane))[-1]) for lane in lanes])  # arc length at the end of each lane
+    here = float(project(line, state[:2])[0])
+    at = min(int(np.searchsorted(ends, here)), len(lanes) - 1)
+    limit = float(road.lane_speed_limit[lanes[at]])
+    return Path(line, lengths, limit if limit > 0 else fallback_speed, _stop_line(world, step, lanes, ends, here))
+
+
+def _stop_line(world: World, step: int, lanes: list[int], ends: Double, here: float) -> float:
+    """Arc length at which the first lane with a red light begins that the ego's front has not yet entered."""
+    for i, lane in enumerate(lanes):
+        row, begin = int(world.map.lane_signal[lane]), float(ends[i - 1]) if i else 0.0
+        red = row >= 0 and world.signals[row, min(step, world.signals.shape[1] - 1)] == Signal.RED
+        if red and begin > here + world.ego.vehicle.front:
+            return begin
+    return np.inf
+
+
+def propose(world: World, step: int, scene: PdmScene, config: PdmClosedConfig, steps: int = STEPS) -> Double:
+    """World poses [15, steps + 1, 3] of the IDM proposals against the others as ``scene`` has them; the first pose is the ego's."""
+    path, state, vehicle = find_path(world, step, config.fallback_speed), scene.ego, scene.vehicle
+    half = vehicle.width / 2
+    reach = half + max(abs(offset) for offset in config.offsets)
+    places = idm.corridor(path.line, path.lengths, scene.boxes, scene.valid, reach, EVERY)
+    start = float(project(path.line, state[:2])[0])
+    driver, ways = config.driver(), []
+    for offset in config.offsets:
+        for fraction in config.fractions:
+            wanted = fraction * path.limit
+            ways.append(idm.follow(start, state[3], offset, wanted, places, EVERY, path.stop, vehicle.front, half, driver, steps))
+    poses = along(path.line, np.stack(ways))  # [15, steps + 1, 3]
+    aside = np.repeat(config.offsets, len(config.fractions))[:, None]  # metres to the left
+    poses[..., 0] -= aside * np.sin(poses[..., 2])
+    poses[..., 1] += aside * np.cos(poses[..., 2])
+    poses[:, 0] = state[:3]
+    return poses
+
+
+def plan_closed(world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None) -> Double:
+    """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at."""
+    known = world.until(step) if world.steps > step + 1 else world
+    scene = from_world(known, step, STEPS + 1, areas)  # its record ends now: the others go on at constant velocity
+    poses = propose(known, step, scene, config)
+    states = simulate(np.repeat(scene.ego[None], len(poses), 0), poses, scene.vehicle)
+    marks = kernels.score(scene, states)
+    return np.asarray(poses[int(total(marks, ego_progress(marks, marks.masked_progress.max())).argmax())])
+
+
+class PdmClosed:
+    """The planner as a policy: reads the world cut at now."""
+
+    spec = ObservationSpec(history=1, world=True)
+
+    def __init__(self, config: PdmClosedConfig) -> None:
+        self.config = config
+
+    def act(self, observation: Observation[World], seed: int) -> Plan:
+        """Plans [B, 40, 3]; every world stands for itself. The seed is not used."""
+        plans = [self._plan(world) for world in observation.worlds]
+        return Plan(np.array(plans, np.float64).reshape(observation.size, STEPS, 3))
+
+    def _plan(self, world: World) -> Double:
+        poses = plan_closed(world, world.steps - 1, self.config)
+        return relative(poses[0], poses[1:])
+
+
+__all__ = ["DT", "LOOK", "PdmClosed", "PdmClosedConfig", "Path", "find_path", "plan_closed", "propose"]

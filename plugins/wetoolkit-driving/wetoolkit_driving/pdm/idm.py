@@ -1,0 +1,100 @@
+"""Kernels of PDM-Closed: who is in the corridor of a path, and the intelligent driver model along it.
+
+IDM: Treiber, Hennecke, Helbing 2000: dv/dt = a (1 - (v / v0)^delta - (s* / s)^2), s* = s0 + v T + v (v - v_lead) / (2 sqrt(a b)).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetoolkit_driving.geometry import project_point
+from wetoolkit_driving.jit import kernel
+
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+
+@kernel
+def corridor(line: Double, lengths: Double, boxes: Double, valid: Bool, reach: float, every: int) -> Double:
+    """Where tracks are along a path: [ceil(F / every), K, 5] = least and most arc length, least and most offset, speed along it.
+
+    Tracks that are absent, or whose centre is further than ``reach`` plus their own radius from the path, have NaN. The speed is
+    that of the centre from this frame to the next, along the path, never below 0.
+    """
+    frames, count = valid.shape
+    rows = (frames + every - 1) // every
+    places = np.full((rows, count, 5), np.nan)
+    for row in range(rows):
+        f = row * every
+        for k in range(count):
+            if not valid[f, k]:
+                continue
+            box = boxes[f, k]
+            x, y = (box[0, 0] + box[2, 0]) / 2, (box[0, 1] + box[2, 1]) / 2
+            radius = math.hypot(box[0, 0] - x, box[0, 1] - y)
+            s, offset = project_point(line, lengths, x, y)
+            if abs(offset) > reach + radius:
+                continue
+            low, high, right, left = np.inf, -np.inf, np.inf, -np.inf
+            for c in range(4):
+                place, side = project_point(line, lengths, box[c, 0], box[c, 1])
+                low, high, right, left = min(low, place), max(high, place), min(right, side), max(left, side)
+            nxt = min(f + 1, frames - 1)
+            speed = 0.0
+            if nxt > f and valid[nxt, k]:
+                after, _ = project_point(
+                    line, lengths, (boxes[nxt, k, 0, 0] + boxes[nxt, k, 2, 0]) / 2, (boxes[nxt, k, 0, 1] + boxes[nxt, k, 2, 1]) / 2
+                )
+                speed = max(0.0, (after - s) / 0.1)
+            places[row, k] = np.array([low, high, right, left, speed])
+    return places
+
+
+@kernel
+def follow(
+    start: float,
+    speed: float,
+    offset: float,
+    wanted: float,
+    places: Double,
+    every: int,
+    stop: float,
+    front: float,
+    half_width: float,
+    idm: Double,
+    steps: int,
+) -> Double:
+    """Arc lengths [steps + 1] of a rear axle driven by IDM, at an offset beside the path, one each 0.1 s.
+
+    Args: ``wanted`` desired speed [m/s]; ``places`` of ``corridor``; ``stop`` arc length of a stop line (inf: none); ``idm`` =
+    gap [m], headway [s], acceleration, deceleration [m/s^2], exponent. Who overlaps the corridor with its far end ahead of the
+    bumper, and its near end ahead of the rear axle, may be the leader; the nearest is.
+    """
+    gap, headway, acceleration, deceleration, exponent = idm[0], idm[1], idm[2], idm[3], idm[4]
+    way = np.empty(steps + 1)
+    s, v = start, max(speed, 0.0)
+    way[0] = s
+    for i in range(steps):
+        row = min(i // every, places.shape[0] - 1)
+        lead, lead_speed = stop, 0.0
+        for k in range(places.shape[1]):
+            low, high = places[row, k, 0], places[row, k, 1]
+            if (
+                places[row, k, 2] <= offset + half_width
+                and places[row, k, 3] >= offset - half_width
+                and high > s + front
+                and s < low < lead
+            ):
+                lead, lead_speed = low, places[row, k, 4]
+        room = max(lead - s - front, 0.1)
+        wish = max(0.0, gap + v * headway + v * (v - lead_speed) / (2 * math.sqrt(acceleration * deceleration)))
+        change = acceleration * (1 - (v / wanted) ** exponent - (wish / room) ** 2)
+        change = min(max(change, -2 * deceleration), acceleration)
+        after = max(0.0, v + 0.1 * change)
+        s += 0.1 * (v + after) / 2
+        v = after
+        way[i + 1] = s
+    return way

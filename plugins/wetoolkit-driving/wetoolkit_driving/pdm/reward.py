@@ -1,0 +1,187 @@
+"""The reward ``pdms``: the PDM score of NAVSIM v1.1 over proposals, and the same sub-metrics over what was driven.
+
+Total = NC DAC (5 EP + 5 TTC + 2 comfort) / 12. Each proposal is followed by the LQR tracker and the bicycle for 4 s among the
+others as recorded (after the record's end at constant velocity) and judged on 41 states.
+
+Progress (EP) is normalised as ``normaliser`` says; it is part of the metric's stamp:
+
+- ``pair``: each proposal with the PDM-Closed reference by itself, as NAVSIM's ``pdm_score``. Independent of the other proposals.
+- ``batch``: the greatest of all N proposals and the reference. Depends on who is judged together.
+- ``scene``: the greatest of the reference and the 15 proposals it was chosen from; EP is cut at 1. Depends on the scene alone.
+
+In each, progress counts as 0 where NC or DAC is 0, and where nobody gets further than 5 m, EP is 1 behind open gates. A situation
+without a route has no progress to measure: EP is 1 behind open gates and the term is stamped unavailable.
+
+``judge`` looks at the executed states themselves, from the first decision to the end of the horizon, whatever its length. Progress
+is normalised by the greatest of its own and that of 15 IDM drives along the route through the same others as they were recorded
+(stamped ``judged=idm-hindsight``; it is the same for all policies where the others do not react). ``collision_any`` reports any
+touch, whoever is at fault. Horizons above or below 4 s change the windows of no sub-metric, except that comfort's filters are
+shortened where there are fewer than 41 states.
+
+Terms that need what the data lack (``World.unavailable``) are computed as far as they are defined and stamped unavailable: see
+``NEEDS``. One such situation in a batch stamps the term for the batch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from wetoolkit.config import Config
+from wetoolkit.errors import ValidationError
+from wetoolkit.types import Float, Metric, Role, Rollout, Scores, Situation, Term
+from wetoolkit_driving.dynamics import DT, check_plans, reference_poses, simulate
+from wetoolkit_driving.pdm import kernels
+from wetoolkit_driving.pdm.areas import Areas
+from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, plan_closed, propose
+from wetoolkit_driving.pdm.comfort import LEAST_STATES
+from wetoolkit_driving.pdm.result import NEVER, WEIGHTS, Marks, ego_progress, total
+from wetoolkit_driving.pdm.scene import PdmScene, from_world, index_map
+from wetoolkit_driving.types import World
+
+Double = NDArray[np.float64]
+
+INTERVALS = {40: 0.1, 8: 0.5}  # poses of a plan of 4 s -> seconds between them
+NEEDS = {  # what the data may lack -> terms that are not fully defined without it
+    "intersections": ("ttc",),  # a box from the side counts inside an intersection
+    "signals": ("ep",),  # the reference stops at red lights
+    "lane_areas": ("nc", "ttc", "ddc"),
+    "drivable_areas": ("nc", "dac", "ttc"),
+    "route": ("ep", "ddc"),
+}
+
+
+class PdmRewardConfig(Config):
+    """Settings of ``pdms``."""
+
+    normaliser: Literal["pair", "batch", "scene"] = Field(
+        "pair", description="what progress is measured against (see the reward's page)"
+    )
+    reference: PdmClosedConfig = Field(PdmClosedConfig(), description="settings of the PDM-Closed reference")
+
+
+class PdmReward:
+    """Implements ``wetoolkit.kinds.Reward``."""
+
+    def __init__(self, config: PdmRewardConfig) -> None:
+        self.config = config
+        settings = {"normaliser": config.normaliser, "tail": "constant-velocity", "judged": "idm-hindsight"}
+        if config.reference != PdmClosedConfig():
+            settings["reference"] = config.reference.model_dump_json(exclude_defaults=True)
+        self.metric = Metric("pdms", "navsim-1.1", settings)
+
+    def score(self, situations: Sequence[Situation[World]], proposals: Float) -> Scores:
+        """Scores [B, N] of proposals [N, T, 3] or [B, N, T, 3]: T = 40 poses of 0.1 s, or 8 of 0.5 s (interpolated)."""
+        proposals = np.asarray(proposals, np.float64)
+        shared = proposals.ndim == 3
+        _check_proposals(proposals, len(situations))
+        maps = _Maps()
+        rows = []
+        for b, situation in enumerate(situations):
+            rows.append(self._score_one(situation, proposals if shared else proposals[b], maps))
+        count = proposals.shape[-3]
+        return self._scores([r[0] for r in rows], [r[1] for r in rows], (s.world for s in situations), (len(rows), count), False)
+
+    def judge(self, rollouts: Sequence[Rollout[World]]) -> Scores:
+        """Scores [B] of the executed states from ``clock.now`` to before ``end``."""
+        maps = _Maps()
+        rows = [self._judge_one(rollout, maps) for rollout in rollouts]
+        return self._scores([r[0] for r in rows], [r[1] for r in rows], (r.world for r in rollouts), (len(rows),), True)
+
+    def _score_one(self, situation: Situation[World], plans: Double, maps: _Maps) -> tuple[Marks, Double]:
+        """Marks and EP [N] of plans [N, T, 3]."""
+        world, step = situation.world, situation.step
+        areas = maps.of(world)
+        scene = from_world(world, step, STEPS + 1, areas)
+        reference = plan_closed(world, step, self.config.reference, areas)[None]
+        marks = drive(scene, reference_poses(np.repeat(scene.ego[None], len(plans), 0), plans, INTERVALS[plans.shape[1]]))
+        best = drive(scene, reference).masked_progress.max()
+        if self.config.normaliser == "scene":
+            known = world.until(step)
+            others = propose(known, step, from_world(known, step, STEPS + 1, areas), self.config.reference)
+            best = max(best, drive(scene, others).masked_progress.max())
+        return marks, self._progress(scene, marks, best)
+
+    def _progress(self, scene: PdmScene, marks: Marks, best: float) -> Double:
+        if not len(scene.centerline):
+            return np.where(marks.gate > 0, 1.0, 0.0)
+        if self.config.normaliser == "pair":
+            return ego_progress(marks, np.maximum(best, marks.masked_progress))
+        if self.config.normaliser == "batch":
+            return ego_progress(marks, max(best, marks.masked_progress.max(initial=0.0)))
+        return ego_progress(marks, best)
+
+    def _judge_one(self, rollout: Rollout[World], maps: _Maps) -> tuple[Marks, Double]:
+        """Marks and EP [1] of what one rollout did."""
+        world, now = rollout.world, rollout.clock.now
+        states = np.asarray(world.ego.states[now : rollout.end], np.float64)[None]  # [1, T, 11]
+        if states.shape[1] < LEAST_STATES:
+            what = f"{states.shape[1]} states to judge where {LEAST_STATES} are due"
+            raise ValidationError(what, field="rollout.end", rollout=rollout.id, way_out="roll out for 0.8 s or more")
+        scene = from_world(world, now, states.shape[1], maps.of(world))
+        marks = kernels.score(scene, states)
+        if not len(scene.centerline):
+            return marks, np.where(marks.gate > 0, 1.0, 0.0)
+        best = drive(scene, propose(world, now, scene, self.config.reference, states.shape[1] - 1)).masked_progress.max()
+        return marks, ego_progress(marks, np.maximum(best, marks.masked_progress))
+
+    def _scores(
+        self, marks: list[Marks], ep: list[Double], worlds: Iterable[World], shape: tuple[int, ...], driven: bool
+    ) -> Scores:
+        def stack(rows: list[Double]) -> Double:
+            return np.array(rows, np.float64).reshape(shape)
+
+        missing = {term for world in worlds for lack in lacks(world) for term in NEEDS.get(lack, ())}
+        values = {name: stack([getattr(m, name) for m in marks]) for name in ("nc", "dac", "ttc", "comfort", "ddc")} | {
+            "ep": stack(ep)
+        }
+        roles = {"nc": Role.GATE, "dac": Role.GATE, "ddc": Role.REPORTED}
+        terms = {
+            name: Term(values[name], roles.get(name, Role.WEIGHTED), WEIGHTS.get(name, 0.0), name not in missing)
+            for name in ("nc", "dac", "ep", "ttc", "comfort", "ddc")
+        }
+        if driven:
+            terms["collision_any"] = Term(stack([(m.touch_step != NEVER).astype(np.float64) for m in marks]), Role.REPORTED)
+        whole = stack([total(m, e) for m, e in zip(marks, ep, strict=True)])
+        return Scores(self.metric, whole, (values["nc"] == 1) & (values["dac"] == 1), terms)
+
+
+def drive(scene: PdmScene, poses: Double) -> Marks:
+    """Marks of cars that track world poses [N, T + 1, 3] in the scene."""
+    return kernels.score(scene, simulate(np.repeat(scene.ego[None], len(poses), 0), poses, scene.vehicle))
+
+
+def lacks(world: World) -> tuple[str, ...]:
+    """What a world cannot tell, an empty route included."""
+    return (*world.unavailable, *(() if len(world.route) else ("route",)))
+
+
+class _Maps:
+    """Polygon indices of the maps of one call, each made once."""
+
+    def __init__(self) -> None:
+        self._made: dict[tuple[int, int], tuple[World, Areas]] = {}  # the world is kept so that ids stay its own
+
+    def of(self, world: World) -> Areas:
+        key = (id(world.map), id(world.on_route))
+        if key not in self._made:
+            self._made[key] = (world, index_map(world))
+        return self._made[key][1]
+
+
+def _check_proposals(proposals: Double, situations: int) -> None:
+    """Raise ``ValidationError`` unless proposals are finite [N, T, 3] or [B, N, T, 3] with T = 40 or 8."""
+    check_plans(proposals)
+    if proposals.shape[-2] not in INTERVALS:
+        way_out = "give 40 poses of 0.1 s or 8 of 0.5 s: 4 s in all"
+        raise ValidationError(f"{proposals.shape[-2]} poses in a plan", field="proposals", way_out=way_out)
+    if proposals.ndim not in (3, 4) or (proposals.ndim == 4 and len(proposals) != situations):
+        what = f"shape {proposals.shape} for {situations} situations"
+        raise ValidationError(what, field="proposals", way_out="give [N, T, 3] for all, or [B, N, T, 3]")
+
+
+__all__ = ["DT", "NEEDS", "PdmReward", "PdmRewardConfig", "drive", "lacks"]
