@@ -152,7 +152,7 @@ def descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, 
     norm = nn.utils.clip_grad_norm_(wanted, clip)
     if not (torch.isfinite(loss) and torch.isfinite(norm)):
         raise WetoolkitError(
-            f"{algorithm} diverged at step {step}: loss {float(loss)}, gradient {float(norm)}",
+            f"{algorithm} diverged at step {step}: loss {float(loss.detach())}, gradient {float(norm)}",
             plugin="wetoolkit-learning",
             way_out="lower learning_rate or clip, and look for extreme numbers in the observations",
         )
