@@ -94,9 +94,9 @@ def _stop_line(world: World, step: int, lanes: list[int], ends: Double, here: fl
     return np.inf
 
 
-def propose(world: World, step: int, scene: PdmScene, config: PdmClosedConfig, steps: int = STEPS) -> Double:
+def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = STEPS) -> Double:
     """World poses [15, steps + 1, 3] of the IDM proposals against the others as ``scene`` has them; the first pose is the ego's."""
-    path, state, vehicle = find_path(world, step, config.fallback_speed), scene.ego, scene.vehicle
+    state, vehicle = scene.ego, scene.vehicle
     half = vehicle.width / 2
     reach = half + max(abs(offset) for offset in config.offsets)
     places = idm.corridor(path.line, path.lengths, scene.boxes, scene.valid, reach, EVERY)
@@ -118,7 +118,11 @@ def plan_closed(world: World, step: int, config: PdmClosedConfig, areas: Areas |
     """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at."""
     known = world.until(step) if world.steps > step + 1 else world
     scene = from_world(known, step, STEPS + 1, areas)  # its record ends now: the others go on at constant velocity
-    poses = propose(known, step, scene, config)
+    return choose(propose(find_path(known, step, config.fallback_speed), scene, config), scene)
+
+
+def choose(poses: Double, scene: PdmScene) -> Double:
+    """The one [T + 1, 3] of world poses [N, T + 1, 3] that scores best in the scene, simulated; the first of equals."""
     states = simulate(np.repeat(scene.ego[None], len(poses), 0), poses, scene.vehicle)
     marks = kernels.score(scene, states)
     return np.asarray(poses[int(total(marks, ego_progress(marks, marks.masked_progress.max())).argmax())])
@@ -142,4 +146,4 @@ class PdmClosed:
         return relative(poses[0], poses[1:])
 
 
-__all__ = ["DT", "LOOK", "PdmClosed", "PdmClosedConfig", "Path", "find_path", "plan_closed", "propose"]
+__all__ = ["DT", "LOOK", "PdmClosed", "PdmClosedConfig", "Path", "choose", "find_path", "plan_closed", "propose"]

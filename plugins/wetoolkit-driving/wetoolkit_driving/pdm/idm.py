@@ -92,9 +92,7 @@ def follow(
         room = max(lead - s - front, 0.1)
         wish = max(0.0, gap + v * headway + v * (v - lead_speed) / (2 * math.sqrt(acceleration * deceleration)))
         change = acceleration * (1 - (v / wanted) ** exponent - (wish / room) ** 2)
-        change = min(max(change, -2 * deceleration), acceleration)
-        after = max(0.0, v + 0.1 * change)
-        s += 0.1 * (v + after) / 2
-        v = after
+        s += 0.1 * v
+        v = max(0.0, v + 0.1 * min(max(change, -deceleration), acceleration))
         way[i + 1] = s
     return way

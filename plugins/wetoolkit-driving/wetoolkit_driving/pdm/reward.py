@@ -37,7 +37,7 @@ from wetoolkit.types import Float, Metric, Role, Rollout, Scores, Situation, Ter
 from wetoolkit_driving.dynamics import DT, check_plans, reference_poses, simulate
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import Areas
-from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, plan_closed, propose
+from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, find_path, plan_closed, propose
 from wetoolkit_driving.pdm.comfort import LEAST_STATES
 from wetoolkit_driving.pdm.result import NEVER, WEIGHTS, Marks, ego_progress, total
 from wetoolkit_driving.pdm.scene import PdmScene, from_world, index_map
@@ -101,8 +101,8 @@ class PdmReward:
         marks = drive(scene, reference_poses(np.repeat(scene.ego[None], len(plans), 0), plans, INTERVALS[plans.shape[1]]))
         best = drive(scene, reference).masked_progress.max()
         if self.config.normaliser == "scene":
-            known = world.until(step)
-            others = propose(known, step, from_world(known, step, STEPS + 1, areas), self.config.reference)
+            path = find_path(world, step, self.config.reference.fallback_speed)
+            others = propose(path, from_world(world.until(step), step, STEPS + 1, areas), self.config.reference)
             best = max(best, drive(scene, others).masked_progress.max())
         return marks, self._progress(scene, marks, best)
 
@@ -126,7 +126,8 @@ class PdmReward:
         marks = kernels.score(scene, states)
         if not len(scene.centerline):
             return marks, np.where(marks.gate > 0, 1.0, 0.0)
-        best = drive(scene, propose(world, now, scene, self.config.reference, states.shape[1] - 1)).masked_progress.max()
+        path = find_path(world, now, self.config.reference.fallback_speed)
+        best = drive(scene, propose(path, scene, self.config.reference, states.shape[1] - 1)).masked_progress.max()
         return marks, ego_progress(marks, np.maximum(best, marks.masked_progress))
 
     def _scores(
