@@ -127,9 +127,9 @@ def _array(state: Mapping[str, Any], key: str, steps: int, columns: int, name: s
     try:
         array = np.asarray(state[key], np.float64)
     except (TypeError, ValueError):
-        array = np.empty(0)
-    array = array.reshape(len(array), -1) if array.ndim else array.reshape(0, 1)
-    fits = array.shape[0] == steps and array.shape[1] >= columns
+        array = np.empty((0, 0))
+    array = array[:, None] if array.ndim == 1 else array
+    fits = array.ndim == 2 and array.shape[0] == steps and array.shape[1] >= columns
     _check(fits, f"shape {np.shape(state[key])} where [{steps}, {columns}] was due", field, file)
     return array[:, :columns]
 

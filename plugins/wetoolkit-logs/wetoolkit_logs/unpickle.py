@@ -89,6 +89,10 @@ def _encode(text: object, encoding: object = "") -> bytes:
     return text.encode("latin1")
 
 
+def _no_bytes() -> bytes:
+    return b""  # protocol 2 writes empty bytes as a call
+
+
 class _Call:
     """A function that a pickle can call but not change (BUILD would set attributes, such as defaults, on a bare function)."""
 
@@ -112,6 +116,7 @@ ADMITTED: Mapping[tuple[str, str], Any] = {
     **{(f"{core}.multiarray", "scalar"): _Call(_scalar) for core in _NUMPY},
     **{(f"{core}.numeric", "_frombuffer"): _Call(_frombuffer) for core in _NUMPY},
     ("_codecs", "encode"): _Call(_encode),
+    **{(module, "bytes"): _Call(_no_bytes) for module in ("builtins", "__builtin__")},
     ("collections", "OrderedDict"): OrderedDict,
     **{(module, kind.__name__): kind for module in ("builtins", "__builtin__") for kind in (set, frozenset, complex)},
 }
