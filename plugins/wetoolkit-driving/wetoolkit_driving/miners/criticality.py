@@ -100,8 +100,8 @@ def conflicts(world: World, now: int, window: float, pet: float, moving: float) 
 
 @kernel
 def _collisions(
-    ego: Double, ego_velocity: Double, yaw_rate: Double, ego_there: Bool, pose: Double, velocity: Double, there: Bool, sizes: Double,
-    first: int, last: int, dt: float, moving: float,
+    ego: Double, ego_velocity: Double, yaw_rate: Double, ego_there: Bool, pose: Double, velocity: Double, there: Bool,
+    sizes: Double, first: int, last: int, dt: float, moving: float,
 ) -> tuple[Double, Double]:  # fmt: skip
     """TTC and deceleration needed [A, 2] over steps first..last."""
     count = len(pose)

@@ -42,7 +42,7 @@ class ReplayTraffic:
         self.config = config
 
     def vary(self, scene: Scene[World], count: int, seed: int) -> Sequence[Scene[World]]:
-        """One scene that equals the given one but for its control; with a ``speed_spread``, ``count`` that start at other speeds."""
+        """One scene that equals the given one but for its control; with a ``speed_spread``, ``count`` that start at others."""
         spread = self.config.speed_spread
         agents = _controlled(scene.world.agents, np.zeros(len(scene.world.agents), bool))
         world = replace(scene.world, agents=replace(agents, manners=None))
