@@ -146,4 +146,4 @@ class PdmClosed:
         return relative(poses[0], poses[1:])
 
 
-__all__ = ["DT", "LOOK", "PdmClosed", "PdmClosedConfig", "Path", "choose", "find_path", "plan_closed", "propose"]
+__all__ = ["DT", "LOOK", "Path", "PdmClosed", "PdmClosedConfig", "choose", "find_path", "plan_closed", "propose"]
