@@ -90,8 +90,7 @@ def test_coverage_reaches_what_density_misses() -> None:
 
 def test_braking_copies_keep_the_path_and_the_deceleration() -> None:
     futures = drives(30, 5)
-    config = plain(2, decelerations=(3.0,))
-    copies = vocabulary.braking_copies(futures, config)
+    copies = vocabulary.braking_copies(futures, 3.0, plain(2))
     assert len(copies) > 5
     steps = np.diff(np.concatenate([np.zeros((len(copies), 1, 2)), copies[..., :2]], 1), axis=1)
     speed = np.hypot(steps[..., 0], steps[..., 1]) / 0.1
@@ -110,11 +109,12 @@ def _off(points: np.ndarray, path: np.ndarray) -> float:
 
 
 def test_a_vocabulary_holds_hard_braking_that_was_never_recorded() -> None:
-    steady = drives(300, 7)
-    anchors = vocabulary.fit(steady, VocabularyConfig(size=40, brake=0.4), 0)
-    stopped = np.hypot(*(anchors[:, -1, :2] - anchors[:, -11, :2]).T) < 0.05
-    began = np.hypot(*anchors[:, 0, :2].T) > 0.5
-    assert (stopped & began).sum() >= 4
+    def emergency(brake: float) -> int:
+        anchors = vocabulary.fit(drives(300, 7), VocabularyConfig(size=40, brake=brake), 0)
+        speed = np.hypot(*np.moveaxis(np.diff(anchors[..., :2], axis=1), -1, 0)) / 0.1
+        return int((np.diff(speed, axis=1).min(1) / 0.1 < -5.0).sum())
+
+    assert emergency(0.0) == 0 < 3 <= emergency(0.4)
 
 
 def test_a_vocabulary_larger_than_the_data_is_an_error_with_a_way_out() -> None:

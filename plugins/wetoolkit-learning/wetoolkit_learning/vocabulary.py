@@ -55,23 +55,28 @@ def fit(futures: Float, config: VocabularyConfig, seed: int) -> Single:
     if len(pool) > config.sample:
         pool = pool[np.sort(rng.choice(len(pool), config.sample, replace=False))]
     braking = round(config.size * config.brake) if config.decelerations else 0
-    copies = _distinct(braking_copies(pool, config), config.stride) if braking else pool[:0]
-    _check_size(config.size - braking, len(pool), braking, len(copies))
     covering = min(round(config.size * config.spread), config.size - braking - 1)
-    anchors = medoids(pool, config.size - braking - covering, config, rng)
+    _check_size("recorded futures", config.size - braking, len(pool))
+    anchors = [medoids(pool, config.size - braking - covering, config, rng)]
     if covering:
-        anchors = np.concatenate([anchors, farthest(pool, anchors, covering, config.stride)])
-    if braking:
-        anchors = np.concatenate([anchors, medoids(copies, braking, config, rng)])
-    return anchors
+        anchors.append(farthest(pool, anchors[0], covering, config.stride))
+    for slowing, share in zip(config.decelerations, _shares(braking, len(config.decelerations)), strict=True):
+        if share:  # an equal share each: together, k-means would merge hard braking into gentler
+            copies = _distinct(braking_copies(pool, slowing, config), config.stride)
+            _check_size(f"copies braking at {slowing:g} m/s^2", share, len(copies))
+            anchors.append(medoids(copies, share, config, rng))
+    return np.concatenate(anchors)
 
 
-def _check_size(recorded: int, have: int, braking: int, copies: int) -> None:
-    if recorded > have or braking > copies:
+def _shares(total: int, parts: int) -> list[int]:
+    return [total * (i + 1) // parts - total * i // parts for i in range(parts)]
+
+
+def _check_size(what: str, asked: int, have: int) -> None:
+    if asked > have:
         raise ConfigError(
-            f"a vocabulary larger than the data: it needs {recorded} distinct recorded futures and {braking} braking copies",
+            f"a vocabulary larger than the data: it asks for {asked} distinct {what}, the data give {have}",
             field="vocabulary.size",
-            the_data_hold=f"{have} distinct recorded futures, {copies} braking copies",
             way_out="lower vocabulary.size, or give more windows to pre-train on",
         )
 
@@ -146,8 +151,8 @@ def farthest(pool: Single, chosen: Single, count: int, stride: int) -> Single:
     return pool[picked]
 
 
-def braking_copies(futures: Single, config: VocabularyConfig) -> Single:
-    """Each future [M, T, D] travelled with each constant deceleration: same path, s(t) = v0 t - a t^2 / 2 until it stands.
+def braking_copies(futures: Single, slowing: float, config: VocabularyConfig) -> Single:
+    """Each future [M, T, D] travelled with a constant deceleration [m/s^2]: same path, s(t) = v0 t - a t^2 / 2 until it stands.
 
     ``v0`` is the speed of the future's first step. Copies that would pass the recorded end (it brakes harder) are left out.
     """
@@ -158,15 +163,11 @@ def braking_copies(futures: Single, config: VocabularyConfig) -> Single:
             path[..., channel] = np.unwrap(path[..., channel], axis=1)
     length = np.hypot(*np.moveaxis(np.diff(path[..., :2], axis=1), -1, 0)).cumsum(1)  # [M, T] metres
     length = np.concatenate([np.zeros_like(length[:, :1]), length], 1)
-    clock = config.dt * np.arange(1, futures.shape[1] + 1)  # [T] seconds
-    out = []
-    for row, travelled in zip(path, length, strict=True):
-        speed = travelled[1] / config.dt
-        for slowing in config.decelerations:
-            time = np.minimum(clock, speed / slowing)
-            want = speed * time - slowing * time**2 / 2  # [T] metres
-            if speed > 0.5 and want[-1] <= travelled[-1]:
-                out.append(_along(row, travelled, want, config.angles))
+    speed = length[:, 1:2] / config.dt  # [M, 1] m/s
+    time = np.minimum(config.dt * np.arange(1, futures.shape[1] + 1), speed / slowing)  # [M, T] seconds, until it stands
+    want = speed * time - slowing * time**2 / 2  # [M, T] metres
+    fits = (speed[:, 0] > 0.5) & (want[:, -1] <= length[:, -1])
+    out = [_along(*row, config.angles) for row in zip(path[fits], length[fits], want[fits], strict=True)]
     return np.asarray(out, np.float32).reshape(-1, *futures.shape[1:])
 
 
