@@ -77,8 +77,11 @@ def actor(
 
 
 def gather(actors: Sequence[Actor], steps: int) -> Agents:
-    """Actors as one Agents table, ids ``a0``, ``a1``, ..."""
+    """Actors as one Agents table, ids ``a0``, ``a1``, ...; all must have been made for ``steps`` steps."""
     count = len(actors)
+    odd = {len(a.pose) for a in actors} - {steps}
+    if odd:
+        raise ValueError(f"actors of {sorted(odd)} steps in a world of {steps}: make them with actor(..., steps={steps})")
     return Agents(
         tuple(f"a{i}" for i in range(count)),
         np.array([a.kind for a in actors], np.uint8),

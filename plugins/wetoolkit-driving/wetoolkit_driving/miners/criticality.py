@@ -39,6 +39,7 @@ class CriticalityMinerConfig(Config):
     pet: float = Field(1.5, description="post-encroachment time below which it is a near-miss [s]", gt=0.0, le=5.0)
     drac: float = Field(3.35, description="deceleration needed above which it is a near-miss [m/s^2]", gt=0.0)
     brakes: float = Field(8.0, description="deceleration needed at which severity is 1: what tyres give [m/s^2]", gt=0.0)
+    comfort: float = Field(2.0, description="a TTC counts only where avoiding takes this deceleration [m/s^2]", ge=0.0)
     moving: float = Field(0.5, description="slower than this the ego causes no near-miss by TTC or deceleration [m/s]", ge=0.0)
 
 
@@ -46,7 +47,8 @@ class CriticalityMiner:
     """At most one Failure a scenario, the most severe, at the scenario's own ``now``: it comes within ``window`` after it.
 
     Severity is linear: TTC and PET from 0 at their threshold to 1 at 0 s, the deceleration from 0 at its threshold to 1 at
-    ``brakes``. Bodies that come from behind (more than 150 degrees off the ego's heading) are no near-miss of the ego by TTC or
+    ``brakes``. A short TTC counts only where avoiding takes more than ``comfort``, since every ordinary stop behind a
+    standing car ends with one. Bodies that come from behind (more than 150 degrees off the ego's heading) are no near-miss of the ego by TTC or
     deceleration. Neither policy nor reward nor seed is used.
     """
 
@@ -65,7 +67,7 @@ class CriticalityMiner:
         c, world, now = self.config, scenario.world, scenario.clock.now
         if not len(world.agents) or not world.ego.valid[now]:
             return None
-        ttc, drac, pet = conflicts(world, now, c.window, c.pet, c.moving)  # each [A, 2]: value, seconds after now
+        ttc, drac, pet = conflicts(world, now, c.window, c.pet, c.moving, c.comfort)  # each [A, 2]: value, seconds after now
         severity = np.stack([1 - ttc[:, 0] / c.ttc, 1 - pet[:, 0] / c.pet, (drac[:, 0] - c.drac) / max(c.brakes - c.drac, 1e-9)])
         severity = np.minimum(severity, 1.0)  # [3, A]; of equal ones the first measure counts
         which, agent = np.unravel_index(int(severity.argmax()), severity.shape)
@@ -84,7 +86,9 @@ class CriticalityMiner:
         return Failure(Ref(scenario.id, scenario.split, scenario.log), kind, now, worst, evidence)
 
 
-def conflicts(world: World, now: int, window: float, pet: float, moving: float) -> tuple[Double, Double, Double]:
+def conflicts(
+    world: World, now: int, window: float, pet: float, moving: float, comfort: float = 0.0
+) -> tuple[Double, Double, Double]:
     """Each agent's worst over the window: (smallest TTC, greatest deceleration needed, smallest PET), each [A, 2] with the
     seconds after ``now`` at which it was; TTC and PET are ``NONE`` and the deceleration 0 where there is no conflict."""
     last = min(world.steps - 1, now + round(window / world.dt))
@@ -93,7 +97,7 @@ def conflicts(world: World, now: int, window: float, pet: float, moving: float) 
     ego, ego_velocity = ego_center(world.ego.states, vehicle), world_velocity(world.ego.states)
     rate = np.ascontiguousarray(world.ego.states[:, YAW_RATE])
     others = (a.pose.astype(np.float64), a.velocity.astype(np.float64), a.valid, sizes, now, last, world.dt)
-    ttc, drac = _collisions(ego, ego_velocity, rate, world.ego.valid, *others, moving)
+    ttc, drac = _collisions(ego, ego_velocity, rate, world.ego.valid, *others, moving, comfort)
     crossed = _encroachments(ego, ego_velocity, world.ego.valid, *others, pet, moving)
     return ttc, drac, crossed
 
@@ -101,7 +105,7 @@ def conflicts(world: World, now: int, window: float, pet: float, moving: float) 
 @kernel
 def _collisions(
     ego: Double, ego_velocity: Double, yaw_rate: Double, ego_there: Bool, pose: Double, velocity: Double, there: Bool,
-    sizes: Double, first: int, last: int, dt: float, moving: float,
+    sizes: Double, first: int, last: int, dt: float, moving: float, comfort: float,
 ) -> tuple[Double, Double]:  # fmt: skip
     """TTC and deceleration needed [A, 2] over steps first..last."""
     count = len(pose)
@@ -131,12 +135,12 @@ def _collisions(
                     corners(x, y, ego[t, 2] + turn, length, width, mine)
                     corners(ax, ay, pose[a, t, 2], sizes[a, 0], sizes[a, 1], other)
                     if quads_touch(mine, other):
-                        if look * dt < ttc[a, 0]:
-                            ttc[a, 0], ttc[a, 1] = look * dt, (t - first) * dt
                         along = velocity[a, t, 0] * np.cos(course + turn) + velocity[a, t, 1] * np.sin(course + turn)
                         needed = max(speed - along, 0.0) / (2.0 * max(look * dt, 0.5 * dt))
                         if needed > drac[a, 0]:
                             drac[a, 0], drac[a, 1] = needed, (t - first) * dt
+                        if needed >= comfort and look * dt < ttc[a, 0]:
+                            ttc[a, 0], ttc[a, 1] = look * dt, (t - first) * dt
                         break
                 # half the turn before, half after the move: the chord of an arc
                 turn += 0.5 * yaw_rate[t] * dt

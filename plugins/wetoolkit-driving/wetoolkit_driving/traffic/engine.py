@@ -100,6 +100,7 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
     pose = np.concatenate([own.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
     valid = np.concatenate([own.valid, world.ego.valid[None]])
     sizes = np.concatenate([own.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
+    valid[-1, now + 1 :] = False  # what the ego did later in the log is no part of this scene
     ignore = _overlaps(pose, valid, sizes, mode, entry, _resting(pose, valid), config.margin)
     return Traffic(
         agents, mode, entry, np.zeros(count), _speeds(own, entry, mode), np.zeros(count, np.int64),
@@ -174,7 +175,7 @@ def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps
                         if j < count and mode[j] != idm.REPLAYED:
                             out[j, a] = True
                         break
-                if j == count or not resting[j]:
+                if not resting[j]:
                     break
     return out
 
