@@ -47,9 +47,9 @@ class CriticalityMiner:
     """At most one Failure a scenario, the most severe, at the scenario's own ``now``: it comes within ``window`` after it.
 
     Severity is linear: TTC and PET from 0 at their threshold to 1 at 0 s, the deceleration from 0 at its threshold to 1 at
-    ``brakes``. A short TTC counts only where avoiding takes more than ``comfort``, since every ordinary stop behind a
-    standing car ends with one. Bodies that come from behind (more than 150 degrees off the ego's heading) are no near-miss of the ego by TTC or
-    deceleration. Neither policy nor reward nor seed is used.
+    ``brakes``. A short TTC counts only where avoiding takes ``comfort`` at least, since every ordinary stop behind a standing car
+    ends with one. Bodies that come from behind (more than 150 degrees off the ego's heading) are no near-miss of the ego by TTC
+    or deceleration. Neither policy nor reward nor seed is used.
     """
 
     def __init__(self, config: CriticalityMinerConfig) -> None:
