@@ -47,12 +47,12 @@ class Place:
     @cached_property
     def lanes(self) -> Int:
         """Tracks that are lanes for cars."""
-        return np.flatnonzero(self.net.kind == CAR)
+        return np.flatnonzero(np.asarray(self.net.kind == CAR))
 
     @cached_property
     def bike_lanes(self) -> Int:
         """Tracks that are cycle tracks along roads."""
-        return np.flatnonzero(self.net.kind == BIKE)
+        return np.flatnonzero(np.asarray(self.net.kind == BIKE))
 
     @cached_property
     def broad(self) -> Int:
@@ -203,8 +203,8 @@ def _stage(place: Place, rng: np.random.Generator, event: str, way: Int, s: floa
         return Stage(BRAKER, after, 0.0, 0.0, rng.uniform(4.5, 7.0), rng.uniform(0.0, 2.0), rng.uniform(1.0, 3.0), 0.0), nobody
     if event == "cut-in":
         side = 1.0 if place.town.tracks[int(way[0])].lane == 1 else -1.0
-        change, gap = rng.uniform(1.5, 2.4), rng.uniform(2.5, 6.5)
-        return Stage(CUTTER, 26, 0.0, change, rng.uniform(2.5, 4.5), rng.uniform(3.0, 6.5), gap, side), nobody
+        change, gap = rng.uniform(1.6, 2.6), rng.uniform(3.0, 8.0)
+        return Stage(CUTTER, 26, 0.0, change, rng.uniform(2.0, 4.5), rng.uniform(2.5, 6.0), gap, side), nobody
     return REST, nobody
 
 
@@ -219,13 +219,13 @@ def _crosser(
     kerb = road.lanes * LANE + road.parking_width + CYCLE + 0.4 + (rng.uniform(0.5, 5.0) if cyclist else 0.0)
     inner = (track.lane + 0.5) * LANE
     way_to_go = kerb - inner if from_right else kerb + inner
-    time = rng.uniform(1.9, 3.3)
+    time = rng.uniform(2.0, 3.4)
     speed = float(np.clip(way_to_go / time, *((2.5, 5.0) if cyclist else (1.2, 3.0))))
     h = float(heading(track.xy)[int(along / DS)])
     side = 1.0 if from_right else -1.0
     x, y = track.xy[int(along / DS)] + side * way_to_go * np.array([np.sin(h), -np.cos(h)])
     start = np.array([x, y, h + side * np.pi / 2])
-    meet = way_to_go / speed + 0.25 + rng.uniform(-0.4, 0.4)
+    meet = way_to_go / speed + 0.25 + rng.uniform(-0.3, 0.2)
     return Stage(CROSSER, at, along, meet, 0.0, 0.0, 0.0, 0.0), (start, speed, 2 * kerb)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from wetoolkit_driving.geometry import ego_center, quads_touch, wrap_angle
-from wetoolkit_driving.types import AgentClass
+from wetoolkit_driving.types import AX, AgentClass
 
 from wetoolkit.errors import DataError
 from wetoolkit_minitown.cast import EGO, Cast, Density, Place, draw_cast
@@ -26,6 +26,8 @@ AFTER_EVENT = 8.7  # seconds recorded after it did
 TRIES = 60
 SEEN = 70.0  # metres: those who come so near to the ego are recorded
 SEEN_STILL = 50.0  # the same for parked cars
+MARGIN = 0.5  # metres added to the ego's length and width in checks
+HARDEST = 5.5  # m/s^2: an event that makes the expert brake harder is drawn again
 PARKED = (4.5, 1.8, 1.5)  # length, width, height of a parked car, metres
 
 
@@ -61,16 +63,19 @@ def record(place: Place, seed: tuple[int, ...], density: Density, event: str, se
 
 
 def _drive(place: Place, rng: np.random.Generator, density: Density, event: str, steps: int, attempt: int) -> Log | None:
-    """One attempt; None where somebody collides or the event does not come about in time."""
+    """One attempt; None where somebody collides, the ego brakes too hard, or the event does not come about in time."""
     cast = draw_cast(place, rng, density, event)
     lights = signal_table(place.town, steps, DT, rng.uniform(0.0, 60.0))
-    *moved, where, began = run(place.net, place.paths, cast.drivers, cast.walkers, cast.standers, cast.stage, lights, steps)
-    end = began + round(AFTER_EVENT / DT) if event else steps
-    if event and (began < BEFORE_EVENT or end > steps):
+    after = round(AFTER_EVENT / DT)
+    *moved, where, began = run(place.net, place.paths, cast.drivers, cast.walkers, cast.standers, cast.stage, lights, steps, after)
+    end = began + after if event else steps
+    if event and began < BEFORE_EVENT:
         return None
     drivers, walkers, standers = (part[:, :end] for part in moved)
     way = cast.drivers.path[0]
     ego = ego_states(place, way, where[:end], drivers[0, :, 3])
+    if ego[:, AX].min() < -HARDEST:
+        return None
     pose = _poses(place, cast, drivers, walkers, standers)
     kind = np.concatenate([cast.kind[1:], np.full(len(place.town.parked), AgentClass.VEHICLE, np.uint8)])
     size = np.vstack([cast.size[1:], np.tile(np.array([PARKED], np.float32), (len(place.town.parked), 1))])
@@ -129,9 +134,12 @@ def ego_states(place: Place, way: Int, where: Double, speed: Double) -> Double:
 
 
 def collides(ego: Double, pose: Double, size: Float, wheels: NDArray[np.bool_]) -> bool:
-    """Whether any two boxes touch, of which at least one is on wheels and moves (walkers may brush against each other)."""
+    """Whether any two boxes touch, of which at least one is on wheels and moves (walkers may brush against each other).
+
+    The ego's box is grown by ``MARGIN``: it must not merely just miss the others.
+    """
     boxes = np.concatenate([ego_center(ego, EGO)[None], pose])
-    extent = np.vstack([[[EGO.length, EGO.width]], size[:, :2].astype(np.float64)])
+    extent = np.vstack([[[EGO.length + MARGIN, EGO.width + MARGIN]], size[:, :2].astype(np.float64)])
     return bool(touching(boxes[:, ::2], extent, np.concatenate([[True], wheels])) > 0)
 
 

@@ -63,8 +63,9 @@ def build_net(town: Town) -> Net:
     crossing = [[crossings.get((t.node, a), NEVER) if t.origin != NEVER else NEVER for a in t.arms] for t in tracks]
     return Net(
         pose, offset, length, step, np.array([_cap(t) for t in tracks]),
-        *(np.array([getattr(t, name) for t in tracks], np.int64) for name in ("kind", "origin", "target", "priority", "signal")),
-        *_ragged(follow), *_ragged(conflict), np.array(crossing, np.int64),
+        _column([t.kind for t in tracks]), _column([t.origin for t in tracks]), _column([t.target for t in tracks]),
+        _column([t.priority for t in tracks]), _column([t.signal for t in tracks]),
+        *_ragged(follow), *_ragged(conflict), _column(crossing),
     )  # fmt: skip
 
 
@@ -99,6 +100,10 @@ def _conflicts(k: int, tracks: tuple[Track, ...]) -> list[int]:
             if cdist(mine.xy[::2], other.xy[::2]).min() < clear:
                 found.append(i)
     return found
+
+
+def _column(values: list[int] | list[list[int]]) -> Int:
+    return np.array(values, np.int64)
 
 
 def _ragged(rows: list[list[int]]) -> tuple[Int, Int]:

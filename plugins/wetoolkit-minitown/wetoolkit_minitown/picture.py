@@ -24,7 +24,7 @@ def draw(world: World, step: int, axes: Axes, reach: float = 50.0) -> None:
 
     road = world.map
     for kind, colour in GROUND.items():
-        for i in np.flatnonzero(road.area_kind == kind):
+        for i in np.flatnonzero(road.area_kind == kind).tolist():
             face = "#c9d8c5" if world.on_route[i] else colour
             axes.add_patch(Polygon(road.area(i), facecolor=face, edgecolor="white", linewidth=0.6))
     for lane in range(road.lanes):
@@ -33,7 +33,7 @@ def draw(world: World, step: int, axes: Axes, reach: float = 50.0) -> None:
         if road.lane_signal[lane] >= 0:
             axes.plot(*line[:2].T, color=LIGHT.get(int(world.signals[road.lane_signal[lane], step]), "grey"), linewidth=3)
     agents = world.agents
-    for a in np.flatnonzero(agents.valid[:, step]):
+    for a in np.flatnonzero(agents.valid[:, step]).tolist():
         colour = BODY.get(AgentClass(int(agents.kind[a])), "black")
         axes.add_patch(Polygon(_box(agents, a, step), facecolor=colour, edgecolor="black", linewidth=0.4))
         ahead = agents.valid[a, step : step + 41]

@@ -159,7 +159,8 @@ def _roads(
 ) -> tuple[tuple[Road, ...], tuple[tuple[Arm, ...], ...]]:
     """Roads between junctions, bowed a little; those of one row and one column have two lanes each way."""
     degree = np.bincount(np.ravel(edges), minlength=len(nodes))
-    roads, arms = [], [list[Arm]() for _ in nodes]
+    roads: list[Road] = []
+    arms = [list[Arm]() for _ in nodes]
     for a, b in edges:
         broad = (grid[a, 1] == grid[b, 1] == wide[0]) or (grid[a, 0] == grid[b, 0] == wide[1])
         parking = bool(rng.random() < 0.4)

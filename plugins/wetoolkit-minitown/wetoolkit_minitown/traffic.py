@@ -13,8 +13,6 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from wetoolkit_minitown.network import Net, Paths
-
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
@@ -238,9 +236,12 @@ def walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, sho
 
 
 @njit(cache=True)
-def run(net: Net, paths: Paths, drivers: Drivers, walkers: Walkers, standers: Standers, stage: Stage, lights, steps):  # type: ignore[no-untyped-def]
-    """Traffic for ``steps``: drivers [N, T, 4] (rear axle x, y, heading, speed), walkers and standers [P, T, 4] (centre), the ego's
-    (track index in its path, s) [T, 2], and the step at which the staged event set off (-1: it never did)."""
+def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  # type: ignore[no-untyped-def]
+    """Traffic for ``steps``; where something is staged, until ``after`` steps from when it set off (what comes later is zeros).
+
+    Drivers [N, T, 4] (rear axle x, y, heading, speed), walkers and standers [P, T, 4] (centre), the ego's (index in its path,
+    metres) [T, 2], and the step at which the staged event set off (-1: it never did).
+    """
     dt = 0.1
     count, n_walk, n_stand = len(drivers.s), len(walkers.s), len(standers.speed)
     path, body, manner = drivers.path.copy(), drivers.body, drivers.manner
@@ -260,6 +261,8 @@ def run(net: Net, paths: Paths, drivers: Drivers, walkers: Walkers, standers: St
         if paths.signal[walkers.path[p, 0] // 2] >= -1:
             walked[walkers.path[p, 0] // 2] += 1
     for t in range(steps):
+        if stage.kind > 0 and t >= (steps - after if trigger < 0 else trigger + after):
+            break
         # -- what is staged sets off
         if trigger < 0 and stage.kind == 1:
             d = stage.s - s[0] - body[0, 1]
