@@ -105,9 +105,9 @@ def locate(module: str) -> ModuleSpec | None:
     return spec
 
 
-def load(sources: Sequence[Source], probe_seconds: float = PROBE_SECONDS, again: bool = False) -> Iterator[Loaded]:
+def load(sources: Sequence[Source], probe_seconds: float | None = None, again: bool = False) -> Iterator[Loaded]:
     """Import each module after it was probed; whatever goes wrong is recorded with its remedy."""
-    unsafe = _probe([source for source in sources if source.distribution != CORE], probe_seconds, again)
+    unsafe = _probe([source for source in sources if source.distribution != CORE], probe_seconds or PROBE_SECONDS, again)
     for source in sources:
         reason = unsafe.get(source.module, "")
         remedy = "repair or uninstall it; `wetool plugins --probe` tries again"
