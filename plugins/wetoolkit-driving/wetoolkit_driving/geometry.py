@@ -135,18 +135,23 @@ def drop_repeats(line: Double, least: float = 1e-9) -> Double:
 @kernel
 def quads_touch(a: Double, b: Double) -> bool:
     """``boxes_touch`` for two quads [4, 2] in counter-clockwise order (as box corners are)."""
-    for first, second in ((a, b), (b, a)):
-        for i in range(4):
-            j = (i + 1) % 4
-            ex, ey = first[j, 0] - first[i, 0], first[j, 1] - first[i, 1]
-            apart = True
-            for k in range(4):
-                if ex * (second[k, 1] - first[i, 1]) - ey * (second[k, 0] - first[i, 0]) >= 0:
-                    apart = False
-                    break
-            if apart:
-                return False
-    return True
+    return not (_edge_parts(a, b) or _edge_parts(b, a))
+
+
+@kernel
+def _edge_parts(quad: Double, other: Double) -> bool:
+    """Whether some edge of ``quad`` has all of ``other`` strictly on its outer side."""
+    for i in range(4):
+        j = (i + 1) % 4
+        ex, ey = quad[j, 0] - quad[i, 0], quad[j, 1] - quad[i, 1]
+        apart = True
+        for k in range(4):
+            if ex * (other[k, 1] - quad[i, 1]) - ey * (other[k, 0] - quad[i, 0]) >= 0:
+                apart = False
+                break
+        if apart:
+            return True
+    return False
 
 
 @kernel
@@ -173,7 +178,7 @@ def inside_ring(ring: Double, x: float, y: float) -> bool:
     n = ring.shape[0]
     j = n - 1
     for i in range(n):
-        xi, yi, xj, yj = ring[i, 0], ring[i, 1], ring[j, 0], ring[j, 1]
+        xi, yi, xj, yj = ring[j, 0], ring[j, 1], ring[i, 0], ring[i, 1]  # the edge from i to j, as the ring runs
         side = (xj - xi) * (y - yi) - (yj - yi) * (x - xi)
         if side == 0 and min(xi, xj) <= x <= max(xi, xj) and min(yi, yj) <= y <= max(yi, yj):
             return False

@@ -47,7 +47,7 @@ def comfort_readable(states: Double, dt: float = 0.1) -> Bool:
 
 @lru_cache(maxsize=64)
 def filters(states: int, dt: float = 0.1) -> Double:
-    """[5, T, T] matrices (value, short value, wide derivative, yaw acceleration, yaw rate); row j is the response to an impulse at j."""
+    """[5, T, T] (value, short value, wide derivative, yaw acceleration, yaw rate); row j is the response to an impulse at j."""
     unit = np.eye(states)
     kinds = ((WIDE, 2, 0), (SHORT, 2, 0), (WIDE, 2, 1), (YAW, 3, 2), (YAW, 2, 1))
     made = np.stack([savgol_filter(unit, min(w, states), order, deriv=d, delta=dt, axis=-1) for w, order, d in kinds])

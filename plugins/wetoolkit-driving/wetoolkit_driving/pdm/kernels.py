@@ -28,10 +28,10 @@ def score(scene: PdmScene, states: Double, dt: float = DT) -> Marks:
     half = np.array([scene.vehicle.length / 2, scene.vehicle.width / 2, scene.vehicle.rear_to_center])
     line = np.ascontiguousarray(scene.centerline[:, :2])
     lengths = arc_lengths(line) if len(line) else np.zeros(0)
-    extent = track_bounds(scene.boxes, scene.valid)
-    values, steps, areas = _score(
-        states, half, scene.areas, scene.boxes, scene.valid, extent, scene.kind, scene.first_speed, line, lengths
-    )
+    boxes, valid = np.ascontiguousarray(scene.boxes, np.float64), np.ascontiguousarray(scene.valid)
+    kind, speed = np.ascontiguousarray(scene.kind, np.uint8), np.ascontiguousarray(scene.first_speed, np.float64)
+    extent = track_bounds(boxes, valid)
+    values, steps, areas = _score(states, half, scene.areas, boxes, valid, extent, kind, speed, line, lengths)
     comfort6 = comfort(states, dt)
     return Marks(
         nc=values[0],
