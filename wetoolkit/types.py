@@ -1,7 +1,7 @@
 """The values that cross the seams between plugins: frozen, domain-free, and able to ``validate()`` themselves.
 
 Conventions: SI units, radians, right-handed, z up. Batches come first, then agents, time and channels. Masks named ``valid`` stand
-in place of NaN. ``W`` is the world type of a domain (for driving: ego, agents, map, signals); the core never looks inside it.
+in place of NaN. ``W`` is the world type of a domain; the core never looks inside it.
 """
 
 from __future__ import annotations
@@ -9,15 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
+from typing import Any, Generic, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
 from wetoolkit.errors import ValidationError
-
-if TYPE_CHECKING:
-    pass
 
 Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
