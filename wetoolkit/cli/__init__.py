@@ -73,7 +73,7 @@ def _options(
     """
 
 
-def run(args: Sequence[str]) -> int:
+def execute(args: Sequence[str]) -> int:
     """Run a command line and return its exit code; errors of ours become a panel on stderr."""
     debug = "--debug" in args or bool(os.environ.get("WETOOL_DEBUG"))
     args = [arg for arg in args if arg != "--debug"]
@@ -95,4 +95,4 @@ def run(args: Sequence[str]) -> int:
 
 def main() -> None:
     """Entry point of the `wetool` command."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(execute(sys.argv[1:]))
