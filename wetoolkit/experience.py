@@ -19,8 +19,11 @@ MEMORY_MB = 1024  # decisions held in memory at once, in MiB
 _COLUMNS = ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards")
 
 
-def write_shard(path: Path, decisions: Decisions[Any], facts: Mapping[str, Any] | None = None) -> None:
-    """One shard: the decisions and, readable without them, their count, size, ids, logs and the shapes of their rows."""
+def write_shard(path: Path, decisions: Decisions[Any] | None, facts: Mapping[str, Any] | None = None) -> None:
+    """One shard: the decisions (None: no rows) and, readable without them, their count, size, ids, logs and shapes."""
+    if decisions is None:
+        write_block(path, [], {**(facts or {}), "rows": 0, "bytes": 0, "ids": [], "logs": [], "shape": {}})
+        return
     decisions.validate()
     require(decisions.observation.images == {}, "images are not stored yet", "observation.images", "use a policy without cameras")
     about = {
@@ -93,8 +96,8 @@ def _check_alike(a: Decisions[Any], b: Decisions[Any]) -> None:
 class Shards:
     """An Experience over shard files (``wetoolkit.types.Experience``).
 
-    ``batches`` shuffles the order of the shards, reads as many of them at a time as ``memory_mb`` allows, and shuffles the rows within that
-    window: over all rows at once where the whole set fits. The order depends on the seed, the paths' order and ``memory_mb`` only.
+    ``batches`` shuffles the order of the shards, reads as many of them at a time as ``memory_mb`` allows, and shuffles the rows
+    within that window: over all rows at once where the whole set fits. The order depends on the seed, the paths' order and ``memory_mb`` only.
     """
 
     def __init__(
@@ -136,7 +139,7 @@ class Shards:
     def column(self, name: str) -> Array:
         """One column of all rows ("source", "rewards", ...) in stored order, without reading the others."""
         require(name in _COLUMNS, f"no column {name!r}", "experience.column", f"one of {', '.join(_COLUMNS)}")
-        parts = [self._tensor(i, name)[mask] for i, mask in enumerate(self._masks) if len(mask)]
+        parts = [self._tensor(i, name)[mask] for i, mask in enumerate(self._masks) if mask.any()]
         require(bool(parts), "there are no decisions", "experience", "check the splits and the failed items")
         return np.concatenate(parts)
 

@@ -1,7 +1,7 @@
 """The experiment: one TOML file that names the parts of a run, and the parts it builds.
 
-In a part's table ``use`` is the component's name ("pdms", or "wetoolkit-driving:pdms" to choose between two distributions); all other keys
-are that component's config.
+In a part's table ``use`` is the component's name ("pdms", or "distribution:pdms" to choose between two of that name); all other
+keys are that component's config.
 """
 
 from __future__ import annotations
@@ -274,8 +274,8 @@ class Parts:
         e = self.experiment
         found: list[tuple[str, Kind, Part | None]] = [
             ("dataset", "dataset", e.dataset), ("policy", "policy", e.policy), ("pretrain", "algorithm", e.pretrain),
-            ("miner", "miner", e.miner), ("reconstructor", "reconstructor", e.reconstructor), ("simulator", "simulator", e.simulator),
-            ("reward", "reward", e.reward), ("algorithm", "algorithm", e.algorithm), ("executor", "executor", e.executor),
+            ("miner", "miner", e.miner), ("reconstructor", "reconstructor", e.reconstructor),
+            ("simulator", "simulator", e.simulator), ("reward", "reward", e.reward), ("algorithm", "algorithm", e.algorithm), ("executor", "executor", e.executor),
             ("evaluate.reward", "reward", e.evaluate.reward), ("evaluate.behaviour", "behaviour", e.evaluate.behaviour),
             ("evaluate.rare_miner", "miner", e.evaluate.rare_miner),
         ]  # fmt: skip

@@ -1,18 +1,18 @@
-"""The work of one chunk, for any executor: built once with its parts, pickled to a worker, called with a Chunk, writes the chunk's file.
+"""The work of one chunk, for any executor: built once with its parts, sent to the workers, called with a Chunk, writes its file.
 
-A broken item is one row in the file's ``failed``; the rest of the chunk goes on. Everything a part returns is validated here, and whatever
-it raises is recorded with the part's name, its distribution and the item's id.
+A broken item is one row in the file's ``failed``; the rest of the chunk goes on. Everything a part returns is validated here, and
+whatever it raises is recorded with the part's name, its distribution and the item's id.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from wetoolkit.errors import ValidationError
 from wetoolkit.experience import join, write_shard
 from wetoolkit.store import read_block, write_block
 from wetoolkit.types import (
@@ -61,7 +61,7 @@ class Loader:
 
     def all(self, refs: Sequence[Ref], failed: list[Failed], stage: str) -> list[Scenario[Any]]:
         """Those that can be loaded."""
-        return [s for ref in refs for s in attempt(failed, stage, ref.id, ref.log, self.step, lambda ref=ref: self.load(ref))]
+        return [s for ref in refs for s in attempt(failed, stage, ref.id, ref.log, self.step, partial(self.load, ref))]
 
 
 def present(scenario: Scenario[Any], step: int | None = None) -> Situation[Any]:
@@ -84,21 +84,28 @@ class Demonstrate:
         situations = [present(s) for s in self.loader.all(chunk.payload, failed, "demonstrations")]
 
         def alone(situation: Situation[Any]) -> list[Any]:
-            call = lambda: self._decide([situation])  # noqa: E731
-            return attempt(failed, "demonstrations", situation.id, situation.log, self.loader.step, call)
+            return attempt(
+                failed, "demonstrations", situation.id, situation.log, self.loader.step, lambda: self._decide([situation])
+            )
 
-        blocks = together(situations, lambda all: [self._decide(all)], alone)
-        write_shard(chunk.path, _joined(blocks, self.domain, self.spec, 0), {"failed": [asdict(row) for row in failed]})
+        keep(chunk, together(situations, lambda all: [self._decide(all)], alone), failed)
 
     def _decide(self, situations: Sequence[Situation[Any]]) -> Decisions[Any]:
         return decisions(self.domain, self.spec, situations, source=0, number=0)
 
 
 def decisions(
-    domain: Any, spec: ObservationSpec, situations: Sequence[Situation[Any]], *, source: int, number: int, scores: Scores | None = None,
-    taken: Mapping[str, Array] | None = None, terms: bool = False,
-) -> Decisions[Any]:  # fmt: skip
-    """Situations as a validated block. Log frames (source 0) carry the expert; ``taken`` holds choice and log_prob [B] of rollouts."""
+    domain: Any,
+    spec: ObservationSpec,
+    situations: Sequence[Situation[Any]],
+    *,
+    source: int,
+    number: int,
+    scores: Scores | None = None,
+    taken: Mapping[str, Array] | None = None,
+    terms: bool = False,
+) -> Decisions[Any]:
+    """Situations as a validated block. Log frames (source 0) carry the expert; ``taken``: choice and log_prob [B] of rollouts."""
     count = len(situations)
     observation = domain.observe(situations, spec)
     expert, known = np.zeros((count, *domain.plan.shape), np.float32), np.zeros(count, np.bool_)
@@ -122,9 +129,9 @@ def decisions(
     return block
 
 
-def _joined(blocks: Sequence[Decisions[Any]], domain: Any, spec: ObservationSpec, source: int) -> Decisions[Any]:
-    """All blocks as one; of no rows where there is none."""
-    return join(blocks) if blocks else decisions(domain, spec, [], source=source, number=0)
+def keep(chunk: Chunk, blocks: Sequence[Decisions[Any]], failed: Sequence[Failed]) -> None:
+    """Write blocks as one shard; of no rows where there is none."""
+    write_shard(chunk.path, join(blocks) if blocks else None, {"failed": [asdict(row) for row in failed]})
 
 
 @dataclass(frozen=True)
@@ -177,7 +184,7 @@ class ReconstructJob:
         scenes = []
         for failure in chunk.payload:
             for scenario in self.loader.all([failure.scenario], failed, "reconstruct"):
-                call = lambda s=scenario, f=failure: rebuild(self.reconstructor, self.step, s, f, self.seed)
+                call = partial(rebuild, self.reconstructor, self.step, scenario, failure, self.seed)
                 scenes += attempt(failed, "reconstruct", scenario.id, scenario.log, self.step, call)
         finish(chunk, scenes, failed)
 
@@ -210,7 +217,7 @@ class VaryJob:
             out += [scene] if self.logged else []
             for place, (behaviour, count, step) in enumerate(self.behaviours):
                 own = derive(self.seed, "vary", place, scene.id)
-                call = lambda s=scene, b=behaviour, n=count, t=step, seed=own: varied(b, t, s, n, seed)
+                call = partial(varied, behaviour, step, scene, count, own)
                 out += [item for found in attempt(failed, "vary", scene.id, scene.log, step, call) for item in found]
         finish(chunk, out, failed)
 
@@ -253,9 +260,14 @@ class RolloutJob:
 
 
 def acted(
-    simulator: Any, policy: Any, name: str, steps: tuple[Step, Step], scenes: Sequence[Scene[Any]], seeds: Sequence[int],
+    simulator: Any,
+    policy: Any,
+    name: str,
+    links: Sequence[Step],
+    scenes: Sequence[Scene[Any]],
+    seeds: Sequence[int],
     horizon: float | None,
-) -> list[Rollout[Any]]:  # fmt: skip
+) -> list[Rollout[Any]]:
     """One validated rollout a scene, with the policy's name and a Lineage that goes on from the scene's."""
     rollouts = list(simulator.rollout(scenes, policy, seeds, horizon))
     require(len(rollouts) == len(scenes), f"{len(rollouts)} rollouts of {len(scenes)} scenes", "simulator.rollout", "one each")
@@ -263,8 +275,8 @@ def acted(
     for scene, seed, rollout in zip(scenes, seeds, rollouts, strict=True):
         rollout.validate()
         require(rollout.scene == scene.id, f"scene {rollout.scene!r}", "rollout.scene", f"keep the order: {scene.id!r} was due")
-        lineage = scene.lineage.then(steps[0]).then(replace(steps[1], seed=seed))
-        out.append(replace(rollout, policy=name, lineage=lineage))
+        steps = (*scene.lineage.steps, *links[:-1], replace(links[-1], seed=seed))
+        out.append(replace(rollout, policy=name, lineage=replace(scene.lineage, steps=steps)))
     return out
 
 
@@ -304,23 +316,12 @@ class Scoring:
             )
         ]
 
-    def write(self, chunk: Chunk, blocks: Sequence[Decisions[Any]], failed: Sequence[Failed], source: int) -> None:
-        """The shard of a chunk."""
-        if not blocks:
-            blocks = self.block([], source) if self.proposals is None else [self._empty(source)]
-        write_shard(chunk.path, join(blocks), {"failed": [asdict(row) for row in failed]})
-
-    def _empty(self, source: int) -> Decisions[Any]:
-        count = 0 if self.proposals is None else len(self.proposals)
-        block = decisions(self.domain, self.spec, [], source=source, number=self.number)
-        return replace(block, rewards=np.zeros((0, count), np.float32))
-
 
 @dataclass(frozen=True)
 class RolloutFrames(Scoring):
     """Decisions of rollouts."""
 
-    stride: int = 1
+    stride: int
 
     def __call__(self, chunk: Chunk) -> None:
         """A file of Rollouts -> one shard."""
@@ -328,10 +329,9 @@ class RolloutFrames(Scoring):
         rollouts, _ = read_block(chunk.payload, Rollout, self.domain.world)
         blocks = []
         for rollout in rollouts:
-            call = lambda r=rollout: self._frames(r)
-            found = attempt(failed, "experience", rollout.id, rollout.log, self.step, call)
+            found = attempt(failed, "experience", rollout.id, rollout.log, self.step, partial(self._frames, rollout))
             blocks += [block for part in found for block in part]
-        self.write(chunk, blocks, failed, 1)
+        keep(chunk, blocks, failed)
 
     def _frames(self, rollout: Rollout[Any]) -> list[Decisions[Any]]:
         rows = slice(None, None, self.stride)
@@ -343,7 +343,7 @@ class RolloutFrames(Scoring):
 class LogFrames(Scoring):
     """Frames of the log itself."""
 
-    loader: Loader = field(kw_only=False, default=None)  # type: ignore[assignment]
+    loader: Loader
 
     def __call__(self, chunk: Chunk) -> None:
         """Frames -> one shard."""
@@ -358,118 +358,4 @@ class LogFrames(Scoring):
             found = attempt(failed, "experience", situation.id, situation.log, self.step, lambda: self.block([situation], 0))
             return [block for part in found for block in part]
 
-        self.write(chunk, together(situations, lambda all: self.block(all, 0), alone), failed, 0)
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A policy's exam on some scenarios."""
-
-    policy: str
-    split: str
-    mode: str  # "open" or "closed"
-    refs: tuple[Ref, ...]
-
-
-@dataclass(frozen=True)
-class Result:
-    """The outcome of one item: a score, or the reason why there is none."""
-
-    policy: str
-    split: str
-    mode: str
-    id: str
-    log: str
-    seed: int
-    metric: str
-    total: float = float("nan")
-    success: bool = False
-    terms: Mapping[str, float] = field(default_factory=dict)  # those the data can tell
-    error: str = ""
-
-
-@dataclass(frozen=True)
-class EvaluateJob:
-    """Scores of policies: their plans (open loop) and what they do (closed loop)."""
-
-    loader: Loader
-    domain: Any
-    policies: Mapping[str, Any]
-    reward: Any
-    reconstructor: Any
-    simulator: Any
-    behaviour: Any
-    horizon: float | None
-    seeds: Sequence[int]
-    seed: int
-    steps: Mapping[str, Step]  # role -> its link
-
-    def __call__(self, chunk: Chunk) -> None:
-        """A Trial -> Results."""
-        trial, failed, results = chunk.payload, [], []  # type: Trial, list[Failed], list[Result]
-        scenarios = self.loader.all(trial.refs, failed, "evaluate")
-        for seed in self.seeds if trial.mode == "closed" else self.seeds[:1]:
-            judge: Callable[[Sequence[Scenario[Any]]], Scores] = (
-                (lambda part, seed=seed: self._drive(part, trial.policy, seed))
-                if trial.mode == "closed"
-                else (lambda part, seed=seed: self._plan(part, trial.policy, seed))
-            )
-            results += self._judged(trial, seed, scenarios, judge, failed)
-        failed = [replace(row, id=f"{trial.policy}: {row.id}") for row in failed]
-        finish(chunk, results, failed)
-
-    def _judged(
-        self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], judge: Callable[..., Scores], failed: list[Failed]
-    ) -> list[Result]:
-        """One Result a ref, in order; those that failed with their reason."""
-
-        def alone(scenario: Scenario[Any]) -> list[Result]:
-            step = self.steps["simulator" if trial.mode == "closed" else "evaluate.reward"]
-            found = attempt(failed, "evaluate", scenario.id, scenario.log, step, lambda: judge([scenario]))
-            return [result for scores in found for result in self._rows(trial, seed, [scenario], scores)]
-
-        done = together(scenarios, lambda all: self._rows(trial, seed, all, judge(all)), alone)
-        good = {result.id: result for result in done}
-        reasons = {row.id: row.reason for row in failed}
-        return [good.get(ref.id) or self._broken(trial, ref, seed, reasons.get(ref.id, "no score was given")) for ref in trial.refs]
-
-    def _rows(self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], scores: Scores) -> list[Result]:
-        scores.validate()
-        require(scores.total.shape == (len(scenarios),), f"shape {scores.total.shape}", "scores.total", "one each")
-        told = {name: term.values for name, term in scores.terms.items() if term.available}
-        return [
-            Result(
-                trial.policy, trial.split, trial.mode, s.id, s.log, seed, str(scores.metric), float(scores.total[row]),
-                bool(scores.success[row]), {name: float(values[row]) for name, values in told.items()},
-            )
-            for row, s in enumerate(scenarios)
-        ]  # fmt: skip
-
-    def _broken(self, trial: Trial, ref: Ref, seed: int, reason: str) -> Result:
-        return Result(trial.policy, trial.split, trial.mode, ref.id, ref.log, seed, str(self.reward.metric), error=reason)
-
-    def _plan(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Scores:
-        policy, situations = self.policies[name], [present(s) for s in scenarios]
-        plan = policy.act(self.domain.observe(situations, policy.spec), derive(self.seed, "open", seed))
-        plan.validate(self.domain.plan, len(situations))
-        scores: Scores = self.reward.score(situations, plan.trajectories[:, None])
-        if scores.total.shape != (len(situations), 1):
-            raise ValidationError(f"shape {scores.total.shape}", field="scores.total", way_out="return [B, N]")
-        terms = {key: replace(term, values=term.values[:, 0]) for key, term in scores.terms.items()}
-        return replace(scores, total=scores.total[:, 0], success=scores.success[:, 0], terms=terms)
-
-    def _drive(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Scores:
-        scenes = [self._scene(scenario, seed) for scenario in scenarios]
-        seeds = [derive(self.seed, "closed", seed, scene.id) for scene in scenes]
-        links = (self.steps["simulator"], self.steps["simulator"])
-        rollouts = acted(self.simulator, self.policies[name], name, links, scenes, seeds, self.horizon)
-        scores: Scores = self.reward.judge(rollouts)
-        return scores
-
-    def _scene(self, scenario: Scenario[Any], seed: int) -> Scene[Any]:
-        scene = rebuild(self.reconstructor, self.steps["reconstructor"], scenario, None, derive(self.seed, "closed", seed))
-        if self.behaviour is None:
-            return scene
-        found = varied(self.behaviour, self.steps["evaluate.behaviour"], scene, 1, derive(self.seed, "closed", seed, scene.id))
-        require(bool(found), "no variant was made", "evaluate.behaviour", "choose a behaviour that can vary every scene")
-        return found[0]
+        keep(chunk, together(situations, lambda all: self.block(all, 0), alone), failed)

@@ -1,4 +1,4 @@
-"""What each stage cost: one row a stage and start, appended to ``ledger.parquet``; a resumed run adds rows, it never rewrites them."""
+"""What each stage cost: one row a stage and start in ``ledger.parquet``; a resumed run adds rows, it never rewrites them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from wetoolkit.store import read_table, write_table
 
 @dataclass
 class Cost:
-    """One row. CPU seconds are those of this process and of the workers that ended in it; what a killed start had spent is not known."""
+    """One row. CPU seconds are those of this process and of the workers that ended in it; what a killed start spent is lost."""
 
     stage: str
     started: str  # ISO 8601, UTC

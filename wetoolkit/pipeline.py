@@ -1,6 +1,6 @@
-"""The loop, top to bottom (World Engine, section 3): pre-train, then round by round mine, rebuild, vary, roll out, learn; at last measure.
+"""The loop, top to bottom: pre-train, then round by round mine, rebuild, vary, roll out, learn; at last measure.
 
-Each line below is a stage (``wetoolkit.stages``); a stage that is done in the run folder is read, not repeated.
+Each line of ``rounds`` is a stage; a stage that is done in the run folder is read, not repeated.
 """
 
 from __future__ import annotations
@@ -11,15 +11,15 @@ from pathlib import Path
 
 import polars as pl
 
-from wetoolkit import stages
-from wetoolkit.errors import DataError
+from wetoolkit import listing, measure, stages, training
+from wetoolkit.errors import ConfigError, DataError
 from wetoolkit.evaluation import compare, summarise
 from wetoolkit.experiment import Experiment, Parts, dump_toml
+from wetoolkit.measure import Entrant
 from wetoolkit.progress import Silent, Watch
 from wetoolkit.registry import Registry
-from wetoolkit.stages import Entrant
 from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
-from wetoolkit.work import Done, Failed, Made, Session, is_block
+from wetoolkit.work import Done, Failed, Made, Session, file_made, is_block
 
 FINAL = ("outcomes", "results", "comparisons", "failed")  # tables of a finished run
 BASE, POST = "base", "post-trained"
@@ -61,8 +61,8 @@ def run(
 def rounds(session: Session) -> None:
     """The loop."""
     e = session.experiment
-    listed = stages.index(session)
-    base = policy = stages.pretrain(session, listed)
+    listed = listing.index(session)
+    base = policy = training.pretrain(session, listed)
     controls = dict.fromkeys(e.controls, base)
     frames: list[Made] = []
     entrants = [Entrant(BASE, base)]
@@ -72,16 +72,16 @@ def rounds(session: Session) -> None:
         scenes = stages.reconstruct(session, number, mined)
         variants = stages.vary(session, number, scenes)
         rollouts = stages.rollout(session, number, variants, policy)
-        frames.append(stages.experience(session, number, listed, mined, rollouts, policy))
-        policy = stages.train(session, number, "algorithm", frames, policy, base)
+        frames.append(training.experience(session, number, listed, mined, rollouts, policy))
+        policy = training.train(session, number, "algorithm", frames, policy, base)
         controls = {
-            name: stages.train(session, number, f"controls.{name}", frames, control, base) for name, control in controls.items()
+            name: training.train(session, number, f"controls.{name}", frames, control, base) for name, control in controls.items()
         }
         entrants.append(Entrant(POST if number == e.rounds else f"round-{number}", policy))
 
     entrants += [Entrant(name, control) for name, control in controls.items()]
     entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
-    outcomes = stages.evaluate(session, listed, entrants)
+    outcomes = measure.evaluate(session, listed, entrants)
     write_tables(session, outcomes)
 
 
@@ -95,7 +95,10 @@ def write_tables(session: Session, outcomes: Made) -> None:
     seed, store = session.experiment.seed, session.store
     pairs = [(POST, name) for name in session.experiment.controls]
     write_table(store.path("tables", "results.parquet"), summarise(table, seed))
-    write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed))
+    there = set(table["policy"])
+    if BASE in there:
+        pairs = [pair for pair in pairs if there.issuperset(pair)]
+        write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed))
 
 
 def failed_items(session: Session) -> pl.DataFrame:
@@ -139,19 +142,14 @@ def _all_there(store: Store, stamp: str) -> bool:
     return None not in tables and all(store.finished(stage) for stage in manifest.stages)
 
 
-def stage_given(stage: str, paths: Sequence[Path], policy: Path | None) -> dict[str, Made]:
+def stage_given(experiment: Experiment, stage: str, paths: Sequence[Path], policy: Path | None) -> dict[str, Made]:
     """Artefacts from elsewhere for a single stage: ``paths`` in the place of the stage before it, ``policy`` of the base policy."""
-    from wetoolkit.work import file_made
-
     name, _, number = stage.partition("-")
-    number = number or "1"
     before = {
-        "mine": "pretrain", "reconstruct": f"mine-{number}", "vary": f"reconstruct-{number}", "rollout": f"vary-{number}",
-        "train": f"experience-{number}", "evaluate": f"train-{number}",
+        "reconstruct": f"mine-{number}", "vary": f"reconstruct-{number}", "rollout": f"vary-{number}",
+        "train": f"experience-{number}", "evaluate": f"train-{experiment.rounds}",
     }  # fmt: skip
     given = {"pretrain": file_made("pretrain", [policy])} if policy else {}
-    if paths:
-        if name not in before:
-            raise DataError(f"the stage {stage!r} takes no --input", way_out="pretrain reads its split from the data set")
-        given[before[name]] = file_made(before[name], paths)
-    return given
+    if paths and name not in before:
+        raise ConfigError(f"the stage {name!r} takes no --input", way_out="it reads its split from the data set; see --policy")
+    return {**given, **({before[name]: file_made(before[name], paths)} if paths else {})}

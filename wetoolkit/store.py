@@ -218,7 +218,7 @@ class Store:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Hold the folder: a second run on it is a ``StoreError``. The system releases it when the process ends, however it ends."""
+        """Hold the folder: a second run on it is a ``StoreError``. The lock ends with the process, however it ends."""
         with (self.folder / ".lock").open("a+") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)

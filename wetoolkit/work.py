@@ -1,7 +1,7 @@
 """One stage's work: what is done already, what remains, in chunks that the experiment fixes, each with a file of its own.
 
-A stage's key is the hash of its components, settings and the digests of what it is given; a chunk's key that of the same with its own
-payload in place of all of them. So a killed run goes on where it was, and a changed setting remakes only what depends on it.
+A stage's key is the hash of its components, its settings and the digests of what it is given; a chunk's key has the chunk's own
+payload in their place. So a killed run goes on where it was, and a changed setting remakes only what depends on it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wetoolkit.errors import PluginError, StoreError, WetoolkitError
+from wetoolkit.errors import ConfigError, PluginError, StoreError, WetoolkitError
 from wetoolkit.experiment import Experiment, Parts
 from wetoolkit.ledger import Cost, Ledger
 from wetoolkit.progress import Silent, Watch
@@ -122,8 +122,8 @@ class Session:
         """Where a stage stands in ``order``; a name without a round is that of the first round (``last``: of the last one)."""
         found = [i for i, name in enumerate(self.order) if stage in (name, name.rpartition("-")[0])]
         if not found:
-            raise StoreError(
-                f"no stage {stage!r}", known=", ".join(self.order), way_out="name one of those; a round is added as mine-2"
+            raise ConfigError(
+                f"no stage {stage!r}", known=", ".join(self.order), way_out="name one of those; a round is added as in mine-2"
             )
         return found[-1 if last else 0]
 
@@ -228,6 +228,8 @@ class Work:
                 todo.append(chunk)
         self.cost.cached += sum(len(payload.ids) for payload in payloads) - sum(len(chunk.ids) for chunk in todo)
         for chunk, outcome in self._map(job, todo):
+            if outcome.error.startswith(StoreError.__name__):  # a full disk fails everything that follows as well
+                raise StoreError(outcome.error, stage=self.name, way_out="start again once it is mended: what is finished is kept")
             if not outcome.ok:
                 self._lose(chunk, payloads[chunk.index], outcome)
                 paths.remove(chunk.path)

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from wetoolkit.work import Made
 
 EXPERIMENT = Annotated[Path, typer.Argument(help="Experiment file (TOML), or a run folder that holds one.")]
-SET = Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as evaluate.horizon=4.0.")]
+SET = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a setting, such as evaluate.horizon=4.0.")
+]
 OUT = Annotated[Path | None, typer.Option("--out", metavar="DIR", help="Run folder; runs/<name> unless given.")]
 JSON = Annotated[bool, typer.Option("--json", help="Print the tables as JSON.")]
 
@@ -26,7 +28,9 @@ def run(
     experiment: EXPERIMENT,
     settings: SET = None,
     out: OUT = None,
-    first: Annotated[str, typer.Option("--from", metavar="STAGE", help="First stage that may run; earlier ones must be done.")] = "",
+    first: Annotated[
+        str, typer.Option("--from", metavar="STAGE", help="First stage that may run; earlier ones must be done.")
+    ] = "",
     last: Annotated[str, typer.Option("--to", metavar="STAGE", help="Last stage to run.")] = "",
     json: JSON = False,
 ) -> None:
@@ -77,10 +81,9 @@ def conclude(finished: Finished, json: bool) -> None:
         typer.echo("everything was done already")
     if len(finished.failed):
         first = finished.failed.row(0, named=True)
-        typer.echo(
-            f"{len(finished.failed)} items failed, the first: {first['stage']} {first['id']} in {first['component']} "
-            f"({first['distribution']}): {first['reason'].splitlines()[0]}; all are in {finished.folder / 'tables' / 'failed.parquet'}"
-        )
+        where = f"{first['stage']} {first['id']} in {first['component']} ({first['distribution']})"
+        typer.echo(f"{len(finished.failed)} items failed, the first: {where}: {first['reason'].splitlines()[0]}")
+        typer.echo(f"all of them: {finished.folder / 'tables' / 'failed.parquet'}")
     typer.echo(f"{'done' if finished.complete else 'stopped where asked'}: {finished.folder} (wetool report {finished.folder})")
 
 

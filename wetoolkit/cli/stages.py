@@ -1,4 +1,4 @@
-"""`wetool pretrain | mine | reconstruct | vary | rollout | train | evaluate`: one stage on a run folder or on artefacts from elsewhere."""
+"""One stage on a run folder or on artefacts from elsewhere: `wetool pretrain | mine | ... | evaluate`."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ from typing import Annotated
 
 import typer
 
-from wetoolkit.cli.run import EXPERIMENT, JSON, OUT, SET, start
+from wetoolkit.cli.run import EXPERIMENT, JSON, OUT, SET, locate, start
 
 INPUT = Annotated[
-    list[Path] | None, typer.Option("--input", metavar="FILE", help="Artefact from elsewhere in the place of the stage before. Repeatable.")
+    list[Path] | None,
+    typer.Option("--input", metavar="FILE", help="Artefact from elsewhere in the place of the stage before. Repeatable."),
 ]
-POLICY = Annotated[Path | None, typer.Option("--policy", metavar="FILE", help="Policy (safetensors) in the place of the base policy.")]
+POLICY = Annotated[
+    Path | None, typer.Option("--policy", metavar="FILE", help="Policy (safetensors) in the place of the base policy.")
+]
 ROUND = Annotated[int, typer.Option("--round", min=1, help="Round of the loop.")]
 
 
@@ -22,17 +25,24 @@ def pretrain(experiment: EXPERIMENT, settings: SET = None, out: OUT = None, json
 
 
 def _stage(
-    stage: str, experiment: Path, settings: list[str] | None, out: Path | None, files: list[Path] | None, policy: Path | None, json: bool
+    stage: str,
+    experiment: Path,
+    settings: list[str] | None,
+    out: Path | None,
+    files: list[Path] | None,
+    policy: Path | None,
+    json: bool,
 ) -> None:
     from wetoolkit.pipeline import stage_given
 
-    start(experiment, settings or [], out, stage, stage, stage_given(stage, files or [], policy), json)
+    given = stage_given(locate(experiment, settings or [], out)[0], stage, files or [], policy)
+    start(experiment, settings or [], out, stage, stage, given, json)
 
 
 def mine(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, policy: POLICY = None, number: ROUND = 1, json: JSON = False
 ) -> None:
-    """Find the steps at which the policy fails: tables/failures-1.parquet. Example: wetool mine runs/quickstart --policy base.safetensors"""
+    """Find the steps at which the policy fails. Example: wetool mine runs/quickstart --policy base.safetensors"""
     _stage(f"mine-{number}", experiment, settings, out, None, policy, json)
 
 
@@ -54,7 +64,7 @@ def rollout(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, number: ROUND = 1,
     json: JSON = False,
 ) -> None:  # fmt: skip
-    """Let the policy act in scenes. Example: wetool rollout runs/quickstart --input scenes/a.safetensors --policy other.safetensors"""
+    """Let the policy act in scenes. Example: wetool rollout runs/quickstart --input a.safetensors --policy b.safetensors"""
     _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
 
 
@@ -62,7 +72,7 @@ def train(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, number: ROUND = 1,
     json: JSON = False,
 ) -> None:  # fmt: skip
-    """Post-train the policy, and the controls, on experience. Example: wetool train runs/quickstart --input experience/a.safetensors"""
+    """Post-train the policy, and the controls, on experience. Example: wetool train runs/quickstart --input a.safetensors"""
     _stage(f"train-{number}", experiment, settings, out, files, policy, json)
 
 

@@ -1,0 +1,166 @@
+"""Evaluation: which policies sit which exams, and one row an item, policy and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from wetoolkit.errors import DataError
+from wetoolkit.exam import EvaluateJob, Result, Trial, seeds_of
+from wetoolkit.jobs import (
+    MineJob,
+)
+from wetoolkit.kinds import SupportsLabels
+from wetoolkit.listing import USES, loader, ref_chunks, refs_of
+from wetoolkit.policies import load_policy
+from wetoolkit.stages import failure_table, settled
+from wetoolkit.store import read_block, write_block, write_table
+from wetoolkit.work import Made, Payload, Session, Work, derive
+
+
+@dataclass(frozen=True)
+class Entrant:
+    """A policy in the evaluation: trained (an artefact) or ready as it is (a role of the experiment)."""
+
+    name: str
+    made: Made | None = None
+    role: str = ""
+
+
+def pick_rare(session: Session, listed: Made) -> Made:
+    """The evaluation scenarios: as the splits say or, with a rare miner, those it finds; they are then no common ones."""
+    parts, e = session.parts, session.experiment
+    if not parts.has("evaluate.rare_miner"):
+        return listed
+    refs = refs_of(listed, "rare")
+
+    def make(work: Work) -> list[Path]:
+        def job() -> MineJob:
+            seed = derive(e.seed, "rare")
+            step = parts.step("evaluate.rare_miner", seed)
+            # A miner of this role must not depend on a policy, so it is given none but an untrained one.
+            policy, reward = parts.build("policy"), parts.build("evaluate.reward")
+            return MineJob(loader(session), parts.build("evaluate.rare_miner"), policy, reward, step, seed)
+
+        paths = work.chunks("tables/parts", ref_chunks(session, refs), job)
+        found = settled(parts.build("evaluate.rare_miner"), paths)
+        rare = {failure.scenario.id for failure in found}
+        if not rare:
+            raise DataError(
+                f"the rare miner found nothing in {len(refs)} scenarios", split=e.splits.rare,
+                way_out="loosen [evaluate.rare_miner], or name a split with labelled rare scenarios",
+            )  # fmt: skip
+        uses = {use: refs_of(listed, use) for use in USES}
+        uses["rare"] = [ref for ref in refs if ref.id in rare]
+        uses["common"] = [ref for ref in uses["common"] if ref.id not in rare]
+        out = []
+        for use in USES:
+            out.append(session.store.path("tables/parts", f"picked-{use}.safetensors"))
+            write_block(out[-1], uses[use], {})
+        write_table(session.store.path("tables", "rare.parquet"), failure_table(found))
+        return [*out, *paths, session.store.path("tables", "rare.parquet")]
+
+    roles = ["dataset", "evaluate.rare_miner", "evaluate.reward"]
+    return session.stage("rare", make, of="evaluate", roles=roles, inputs=[listed])
+
+
+def evaluate(session: Session, listed: Made, entrants: Sequence[Entrant]) -> Made:
+    """Open loop on common and rare, closed loop on rare: one row an item, policy and seed, failed ones with their reason."""
+    parts, e = session.parts, session.experiment
+    picked = pick_rare(session, listed)
+    entrants = _present(session, entrants)
+    roles = ["dataset", "reconstructor", "simulator", "evaluate.reward"]
+    roles += ["evaluate.behaviour"] if parts.has("evaluate.behaviour") else []
+
+    def make(work: Work) -> list[Path]:
+        def job() -> EvaluateJob:
+            behaviour = parts.build("evaluate.behaviour") if parts.has("evaluate.behaviour") else None
+            policies = {entrant.name: _entrant(session, entrant) for entrant in entrants}
+            return EvaluateJob(
+                loader(session), parts.domain, policies, parts.build("evaluate.reward"), parts.build("reconstructor"),
+                parts.build("simulator"), behaviour, e.evaluate.horizon, e.evaluate.seeds, e.seed,
+                {role: parts.step(role) for role in roles},
+            )  # fmt: skip
+
+        trials = _trials(session, picked, entrants)
+        paths = work.chunks("tables/parts", trials, job)
+        table = session.store.path("tables", "outcomes.parquet")
+        write_table(table, outcome_table(session, [payload.content for payload in trials], paths))
+        return [*paths, table]
+
+    settings = [e.evaluate.model_dump(mode="json"), [(entrant.name, entrant.role) for entrant in entrants]]
+    inputs = [picked, *(entrant.made for entrant in entrants if entrant.made)]
+    return session.stage("evaluate", make, of="evaluate", roles=roles, inputs=inputs, settings=settings)
+
+
+def _present(session: Session, entrants: Sequence[Entrant]) -> list[Entrant]:
+    """The policies there are; a single `wetool evaluate` may come before some of them, and says so."""
+    for entrant in entrants:
+        if entrant.made and entrant.made.missing:
+            session.watch.note(f"evaluate: without {entrant.name!r}: {entrant.made.missing}")
+    return [entrant for entrant in entrants if not (entrant.made and entrant.made.missing)]
+
+
+def _entrant(session: Session, entrant: Entrant) -> Any:
+    return load_policy(session, entrant.made) if entrant.made else session.parts.build(entrant.role)
+
+
+def _trials(session: Session, picked: Made, entrants: Sequence[Entrant]) -> list[Payload]:
+    """Every policy, split and mode in the experiment's chunks."""
+    found = []
+    for split in ("common", "rare"):
+        modes = ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]
+        for part in ref_chunks(session, refs_of(picked, split)):
+            for mode in modes:
+                for entrant in entrants:
+                    identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
+                    trial = Trial(entrant.name, split, mode, part.content)
+                    found.append(Payload([*identity, split, mode, part.key], trial, part.ids, part.logs))
+    return found
+
+
+def outcome_table(session: Session, trials: Sequence[Trial], paths: Sequence[Path]) -> pl.DataFrame:
+    """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error."""
+    found = {key_of_result(result): result for path in paths for result in read_block(path, Result)[0]}
+    seeds = session.experiment.evaluate.seeds
+    asked = [
+        Result(t.policy, t.split, t.mode, ref.id, ref.log, seed, "", error="its chunk was lost, see tables/failed.parquet")
+        for t in trials
+        for seed in seeds_of(t.mode, seeds)
+        for ref in t.refs
+    ]
+    results = [found.get(key_of_result(result), result) for result in asked]
+    terms = sorted({name for result in results for name in result.terms})
+    labels = _labels(session)
+    rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in results]
+    kinds = dict.fromkeys(["policy", "split", "mode", "id", "log"], pl.String) | {"seed": pl.Int64, "metric": pl.String}
+    kinds |= {"total": pl.Float64, "success": pl.Boolean} | dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
+    return pl.DataFrame(rows, schema={**kinds, "error": pl.String, "label": pl.String}, orient="row")
+
+
+def key_of_result(result: Result) -> tuple[str, str, str, str, int]:
+    """What makes a row of the outcomes unique."""
+    return result.policy, result.split, result.mode, result.id, result.seed
+
+
+def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
+    names = ("policy", "split", "mode", "id", "log", "seed", "metric", "error")
+    scored = not result.error
+    return {
+        **{name: getattr(result, name) for name in names},
+        "total": result.total if scored else None,
+        "success": result.success if scored else None,
+        **{f"term.{name}": result.terms.get(name) if scored else None for name in terms},
+    }
+
+
+def _labels(session: Session) -> dict[str, str]:
+    """What the data set says its evaluation scenarios are about, for the report only."""
+    dataset, splits = session.parts.build("dataset"), session.experiment.splits
+    if not isinstance(dataset, SupportsLabels):
+        return {}
+    return {id: label for split in (splits.common, splits.rare) for id, label in dataset.labels(split).items()}
