@@ -7,7 +7,7 @@ import shapely
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from wetoolkit_driving.geometry import arc_lengths
-from wetoolkit_driving.roads import ahead, join, lanes_at, nearest_lane, poses_ahead, route_line, successors_of, turn_of
+from wetoolkit_driving.roads import ahead, join, lanes_at, nearest_lane, route_line, successors_of, turn_of
 from wetoolkit_driving.testing import crossing_map, straight_map, straight_world
 
 CROSSING, STRAIGHT = crossing_map(), straight_map()
@@ -61,9 +61,3 @@ def test_the_route_line_is_joined_and_goes_on() -> None:
     assert abs(arc_lengths(route_line(short))[-1] - 100.0) < 1e-9
     assert arc_lengths(route_line(short, 60.0))[-1] >= 160.0
     assert join(world.map, []).shape == (0, 2)
-
-
-def test_poses_ahead_tell_how_many_lie_on_the_line() -> None:
-    poses, count = poses_ahead(np.array([[0.0, 0.0], [10.0, 0.0]]), 2.0, 3.0, 5)
-    assert count == 3
-    np.testing.assert_allclose(poses[:3], [[2, 0, 0], [5, 0, 0], [8, 0, 0]])

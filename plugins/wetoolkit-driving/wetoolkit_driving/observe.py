@@ -26,13 +26,14 @@ import shapely
 
 from wetoolkit.errors import UnknownName
 from wetoolkit.types import Array, Observation, ObservationSpec, Situation
-from wetoolkit_driving.geometry import project, relative
+from wetoolkit_driving.geometry import arc_lengths, project_point
 from wetoolkit_driving.jit import kernel
-from wetoolkit_driving.roads import poses_ahead, route_line
+from wetoolkit_driving.roads import route_line
 from wetoolkit_driving.types import (
     AX,
     STEERING,
     VX,
+    VY,
     YAW_RATE,
     AreaKind,
     Bool,
@@ -74,17 +75,24 @@ def see_ego(situations: Sequence[Situation[World]], history: int, limit: int) ->
     out = np.zeros((len(situations), history, 8), np.float32)
     valid = np.zeros((len(situations), history), bool)
     for b, situation in enumerate(situations):
-        first = max(0, situation.step + 1 - history)
-        states = situation.world.ego.states[first : situation.step + 1]  # [h, 11]
-        pose = relative(ego_frame(situation), states[:, :3])
-        seen = situation.world.ego.valid[first : situation.step + 1]
-        rows = np.column_stack([
-            pose[:, :2], np.cos(pose[:, 2]), np.sin(pose[:, 2]),
-            np.hypot(states[:, VX], states[:, VX + 1]) * np.where(states[:, VX] < 0, -1, 1), states[:, [AX, YAW_RATE, STEERING]],
-        ])  # fmt: skip
-        out[b, history - len(states) :] = rows * seen[:, None]
-        valid[b, history - len(states) :] = seen
+        ego = situation.world.ego
+        _fill_ego(ego.states, ego.valid, situation.step, out[b], valid[b])
     return out, valid
+
+
+@kernel
+def _fill_ego(states: Double, there: Bool, step: int, out: Float, valid: Bool) -> None:
+    history = len(valid)
+    c, s = np.cos(states[step, 2]), np.sin(states[step, 2])
+    for t in range(max(0, step + 1 - history), step + 1):
+        if there[t]:
+            h = history - 1 - step + t
+            dx, dy, turn = states[t, 0] - states[step, 0], states[t, 1] - states[step, 1], states[t, 2] - states[step, 2]
+            out[h, 0], out[h, 1], out[h, 2], out[h, 3] = c * dx + s * dy, c * dy - s * dx, np.cos(turn), np.sin(turn)
+            speed = np.hypot(states[t, VX], states[t, VY])
+            out[h, 4] = -speed if states[t, VX] < 0 else speed
+            out[h, 5], out[h, 6], out[h, 7] = states[t, AX], states[t, YAW_RATE], states[t, STEERING]
+            valid[h] = True
 
 
 def see_agents(situations: Sequence[Situation[World]], history: int, limit: int) -> tuple[Float, Bool]:
@@ -230,21 +238,41 @@ def see_route(situations: Sequence[Situation[World]], history: int, limit: int) 
     out = np.zeros((len(situations), 1, ROUTE_POINTS, 4), np.float32)
     valid = np.zeros((len(situations), 1, ROUTE_POINTS), bool)
     for b, situation in enumerate(situations):
-        line = route_line(situation.world, ROUTE_POINTS * ROUTE_SPACING)
-        if len(line):
-            frame = ego_frame(situation)
-            start, _ = project(line, frame[:2])
-            poses, count = poses_ahead(line, float(start), ROUTE_SPACING, ROUTE_POINTS)
-            pose = relative(frame, poses[:count])
-            out[b, 0, :count] = np.column_stack([pose[:, :2], np.cos(pose[:, 2]), np.sin(pose[:, 2])])
-            valid[b, 0, :count] = True
+        line, frame = route_line(situation.world), ego_frame(situation)
+        if not len(line):
+            continue
+        _fill_route(line, arc_lengths(line), frame, ROUTE_SPACING, out[b, 0], valid[b, 0])
+        if not valid[b, 0, -1]:
+            line = route_line(situation.world, ROUTE_POINTS * ROUTE_SPACING)
+            _fill_route(line, arc_lengths(line), frame, ROUTE_SPACING, out[b, 0], valid[b, 0])
     return out, valid
 
 
-def crosswalks(road: RoadMap) -> Double:
-    """Corners [C, 4, 2] of the smallest rectangle around each crosswalk of the map, counter-clockwise."""
+@kernel
+def _fill_route(line: Double, lengths: Double, frame: Double, spacing: float, out: Float, valid: Bool) -> None:
+    start, _ = project_point(line, lengths, frame[0], frame[1])
+    c, s, i = np.cos(frame[2]), np.sin(frame[2]), 0
+    for k in range(len(valid)):
+        at = start + k * spacing
+        if at > lengths[-1] + 1e-9:
+            break
+        while i < len(line) - 2 and at > lengths[i + 1]:
+            i += 1
+        dx, dy = line[i + 1, 0] - line[i, 0], line[i + 1, 1] - line[i, 1]
+        part = (at - lengths[i]) / (lengths[i + 1] - lengths[i])
+        px, py = line[i, 0] + part * dx - frame[0], line[i, 1] + part * dy - frame[1]
+        turn = np.arctan2(dy, dx) - frame[2]
+        out[k, 0], out[k, 1], out[k, 2], out[k, 3] = c * px + s * py, c * py - s * px, np.cos(turn), np.sin(turn)
+        valid[k] = True
+
+
+def crosswalks(road: RoadMap, near: Double, reach: float) -> Double:
+    """Corners [C, 4, 2], counter-clockwise, of the smallest rectangle around each crosswalk within ``reach`` of a point [2],
+    by the mean of its vertices; the nearest first."""
     rings = [road.area(int(i)) for i in np.flatnonzero(road.area_kind == AreaKind.CROSSWALK)]
-    boxes = [shapely.orient_polygons(shapely.Polygon(ring).minimum_rotated_rectangle) for ring in rings]
+    distance = [float(np.hypot(*(ring.mean(0) - near))) for ring in rings]
+    close = [i for i in np.argsort(distance, kind="stable") if distance[i] < reach]
+    boxes = [shapely.orient_polygons(shapely.Polygon(rings[i]).minimum_rotated_rectangle) for i in close]
     return np.array([np.asarray(box.exterior.coords)[:4] for box in boxes if box.geom_type == "Polygon"]).reshape(-1, 4, 2)
 
 
@@ -253,13 +281,11 @@ def see_crossings(situations: Sequence[Situation[World]], history: int, limit: i
     out = np.zeros((len(situations), limit, 4, 2), np.float32)
     valid = np.zeros((len(situations), limit, 4), bool)
     for b, situation in enumerate(situations):
-        boxes, frame = crosswalks(situation.world.map), ego_frame(situation)
-        distance = np.hypot(*(boxes.mean(1) - frame[:2]).T)
-        near = [i for i in np.argsort(distance, kind="stable") if distance[i] < RADIUS][:limit]
-        local = boxes[near] - frame[:2]
+        frame = ego_frame(situation)
+        boxes = crosswalks(situation.world.map, frame[:2], RADIUS)[:limit]
         c, s = np.cos(frame[2]), np.sin(frame[2])
-        out[b, : len(near)] = local @ np.array([[c, -s], [s, c]])
-        valid[b, : len(near)] = True
+        out[b, : len(boxes)] = (boxes - frame[:2]) @ np.array([[c, -s], [s, c]])
+        valid[b, : len(boxes)] = True
     return out, valid
 
 

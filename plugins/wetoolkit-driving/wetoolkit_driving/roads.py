@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wetoolkit_driving.geometry import along, arc_lengths, drop_repeats, inside
+from wetoolkit_driving.geometry import arc_lengths, drop_repeats, inside
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import Double, Int, RoadMap, World
 
@@ -83,10 +83,3 @@ def route_line(world: World, beyond: float = 0.0) -> Double:
         last = float(arc_lengths(world.map.centre_line(route[-1]))[-1])
         route += ahead(world.map, route[-1], last + beyond)[1:]
     return join(world.map, route)
-
-
-def poses_ahead(line: Double, start: float, spacing: float, count: int) -> tuple[Double, int]:
-    """Poses [count, 3] on a polyline every ``spacing`` metres from arc length ``start`` on, and how many of them lie on it."""
-    s = start + spacing * np.arange(count)
-    total = float(arc_lengths(line)[-1])
-    return along(line, s), int((s <= total + 1e-9).sum())

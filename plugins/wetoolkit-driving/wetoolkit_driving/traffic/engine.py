@@ -89,7 +89,7 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
         if not len(later) or AgentClass(int(agents.kind[a])) not in MOVERS or rests(agents, int(a)):
             continue
         entry[a] = now + later[0]
-        ways[a] = path_of(world, int(a), int(entry[a]), _reach(world, int(a), now), table[a])
+        ways[a] = path_of(world, int(a), int(entry[a]), table[a])
         mode[a] = idm.DRIVING if later[0] == 0 else idm.WAITING
         agents.valid[a, entry[a] + 1 :] = False  # from here on the model says where it is
         agents.pose[a, entry[a] + 1 :], agents.velocity[a, entry[a] + 1 :] = 0.0, 0.0
@@ -115,12 +115,6 @@ def rests(agents: Agents, a: int) -> bool:
     """Whether an agent's whole record stays within ``RESTS`` metres."""
     xy = agents.pose[a, agents.valid[a], :2]
     return len(xy) == 0 or bool(np.hypot(*(xy - xy[0]).T).max() < RESTS)
-
-
-def _reach(world: World, a: int, now: int) -> float:
-    """Metres a path must be long so that it does not end before the record does."""
-    fastest = float(np.hypot(*world.agents.velocity[a].T).max())
-    return max(fastest, 20.0) * (world.steps - now) * world.dt + 60.0
 
 
 def _speeds(agents: Agents, entry: Steps, mode: Byte) -> Double:

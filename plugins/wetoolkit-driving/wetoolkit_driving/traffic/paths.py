@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wetoolkit_driving.geometry import arc_lengths, wrap_angle
+from wetoolkit_driving.geometry import arc_lengths
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.roads import ahead, nearest_lane
 from wetoolkit_driving.traffic.manners import DECELERATION, FACTOR, LATERAL
@@ -20,6 +20,7 @@ SPACING = 0.5  # metres between samples
 JITTER = 0.3  # metres: recorded poses nearer than this to the one before are measurement noise, not motion
 BLEND = 8.0  # metres over which a path swings from its recorded end onto a lane
 CHORD = 6  # samples on each side over which a path's direction is measured, so that noise makes no curves
+SPARE = 40.0  # metres a path is longer than anybody can go
 SLOWEST = 2.0  # m/s: no curve is taken slower for its curvature alone
 
 
@@ -32,22 +33,23 @@ class Path:
     stops: Double  # [S, 2] arc length of a stop line [m], row in World.signals
 
 
-def path_of(world: World, agent: int, start: int, reach: float, parameters: Double) -> Path:
-    """The path of an agent from its logged pose at ``start`` on, ``reach`` metres beyond its record; parameters: its row."""
+def path_of(world: World, agent: int, start: int, parameters: Double) -> Path:
+    """The path of an agent from its logged pose at ``start`` on, long enough for the world's time; parameters: its row."""
     agents, kind = world.agents, AgentClass(int(world.agents.kind[agent]))
     there = agents.valid[agent, start:]
     track = np.ascontiguousarray(agents.pose[agent, start:][there], np.float64)  # [n, 3]
     pace = np.hypot(*agents.velocity[agent, start:][there].T.astype(np.float64))  # [n] m/s
     kept = track[_moving(track, JITTER)]
     drives = kind in (AgentClass.VEHICLE, AgentClass.BICYCLE)
-    points, recorded = _extend(world.map if drives else None, kept, reach)
-    poses = _sample(points)
     limit = 0.0
     if kind == AgentClass.VEHICLE:
         lane, _, _ = nearest_lane(world.map, track[0])
         limit = float(world.map.lane_speed_limit[lane]) if lane >= 0 else 0.0
     fastest = float(np.hypot(*agents.velocity[agent][agents.valid[agent]].T.astype(np.float64)).max())
     wanted = parameters[FACTOR] * max(fastest, limit)
+    reach = max(wanted, float(pace[0])) * (world.steps - start) * world.dt + SPARE
+    points, recorded = _extend(world.map if drives else None, kept, reach)
+    poses = _sample(points)
     logged = _logged_pace(poses, track, pace, recorded)
     speed = _profile(poses, wanted, logged, float(parameters[LATERAL]), float(parameters[DECELERATION]))
     return Path(poses, speed, stop_lines(world.map, poses) if drives else np.zeros((0, 2)))
@@ -76,7 +78,8 @@ def _extend(road: RoadMap | None, kept: Double, reach: float) -> tuple[Double, f
     if road is not None and np.cos(course - end[2]) > 0.5:
         tail = _lane_tail(road, end, reach)
     last, turn = (tail[-1], tail[-1, 2]) if len(tail) else (end, course)
-    away = np.array([[last[0] + reach * np.cos(turn), last[1] + reach * np.sin(turn), last[2]]])
+    rest = max(reach - (float(arc_lengths(tail)[-1]) if len(tail) > 1 else 0.0), SPACING)
+    away = np.array([[last[0] + rest * np.cos(turn), last[1] + rest * np.sin(turn), last[2]]])
     poses = np.concatenate([kept, tail, away])
     poses[:, 2] = np.unwrap(poses[:, 2])
     return poses, recorded
@@ -139,21 +142,39 @@ def _profile(poses: Double, wanted: float, logged: Double, lateral: float, braki
 
 def stop_lines(road: RoadMap, poses: Double, aside: float = 2.0) -> Double:
     """[S, 2] (arc length, signal row) of the signalled lanes that a path enters and follows: it passes within ``aside`` metres of
-    their start, middle and end, in their direction."""
+    their start, middle and end, in that order and in their direction."""
     found = []
     for lane in np.flatnonzero(road.lane_signal >= 0):
-        line = road.centre_line(int(lane))
-        marks = np.array([line[0], 0.5 * (line[(len(line) - 1) // 2] + line[len(line) // 2]), line[-1]])
-        distance = np.hypot(poses[:, 0] - marks[:, :1], poses[:, 1] - marks[:, 1:])  # [3, K]
-        nearest = distance.argmin(1)
-        if (distance.min(1) > aside).any() or not nearest[0] <= nearest[1] <= nearest[2]:
-            continue
-        course = np.arctan2(*(line[1] - line[0])[::-1])
-        # A path that begins behind the stop line is not stopped by it.
-        behind = (poses[0, 0] - line[0, 0]) * np.cos(course) + (poses[0, 1] - line[0, 1]) * np.sin(course) > 0
-        if not behind and abs(wrap_angle(poses[nearest[0], 2] - course)) < np.pi / 3:
-            found.append((SPACING * nearest[0], road.lane_signal[lane]))
+        at = _enters(road.lane_xy[road.lane_offset[lane] : road.lane_offset[lane + 1]], poses, aside)
+        if at >= 0:
+            found.append((SPACING * at, float(road.lane_signal[lane])))
     return np.array(sorted(set(found)), np.float64).reshape(-1, 2)
+
+
+@kernel
+def _enters(line: Double, poses: Double, aside: float) -> int:
+    """The sample at which a path enters a lane that it then follows; -1 where it does not, or begins behind the lane's start."""
+    course = np.arctan2(line[1, 1] - line[0, 1], line[1, 0] - line[0, 0])
+    if (poses[0, 0] - line[0, 0]) * np.cos(course) + (poses[0, 1] - line[0, 1]) * np.sin(course) > 0:
+        return -1
+    before, entered = 0, -1
+    for mark in range(3):
+        a, b = (0, 0) if mark == 0 else ((len(line) - 1) // 2, len(line) // 2) if mark == 1 else (len(line) - 1, len(line) - 1)
+        x, y = 0.5 * (line[a, 0] + line[b, 0]), 0.5 * (line[a, 1] + line[b, 1])
+        best, nearest = np.inf, 0
+        for k in range(len(poses)):
+            distance = (poses[k, 0] - x) ** 2 + (poses[k, 1] - y) ** 2
+            if distance < best:
+                best, nearest = distance, k
+        if best > aside * aside or nearest < before:
+            return -1
+        if mark == 0:
+            turn = poses[nearest, 2] - course
+            if abs(np.arctan2(np.sin(turn), np.cos(turn))) > np.pi / 3:
+                return -1
+            entered = nearest
+        before = nearest
+    return entered
 
 
 __all__ = ["SPACING", "Path", "path_of", "stop_lines"]
