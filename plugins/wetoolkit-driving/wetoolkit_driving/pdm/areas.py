@@ -34,14 +34,14 @@ class Areas(NamedTuple):
 
 def index_areas(xy: Double, offset: Int, kind: Byte, on_route: Bool) -> Areas:
     """Areas from ragged rings; a repeated first vertex at a ring's end is harmless."""
-    xy = np.ascontiguousarray(xy, np.float64)
-    offset = np.ascontiguousarray(offset, np.int64)
+    # copies, so that every map has the same memory layout and the kernels are compiled once
+    xy, offset = np.array(xy, np.float64, order="C"), np.array(offset, np.int64)
     bounds, slab_offset, edge_offset, edges = _slabs(xy, offset)
     return Areas(
         xy,
         offset,
-        np.ascontiguousarray(kind, np.uint8),
-        np.ascontiguousarray(on_route, np.bool_),
+        np.array(kind, np.uint8),
+        np.array(on_route, np.bool_),
         bounds,
         slab_offset,
         edge_offset,

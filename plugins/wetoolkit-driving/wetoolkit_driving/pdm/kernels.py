@@ -12,7 +12,7 @@ from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.pdm.areas import Areas, inside_area
 from wetoolkit_driving.pdm.comfort import comfort
 from wetoolkit_driving.pdm.result import Marks
-from wetoolkit_driving.pdm.scene import DT, LOOK, PdmScene
+from wetoolkit_driving.pdm.scene import DT, PdmScene
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -30,8 +30,7 @@ def score(scene: PdmScene, states: Double, dt: float = DT) -> Marks:
     lengths = arc_lengths(line) if len(line) else np.zeros(0)
     boxes, valid = np.ascontiguousarray(scene.boxes, np.float64), np.ascontiguousarray(scene.valid)
     kind, speed = np.ascontiguousarray(scene.kind, np.uint8), np.ascontiguousarray(scene.first_speed, np.float64)
-    extent = track_bounds(boxes, valid)
-    values, steps, areas = _score(states, half, scene.areas, boxes, valid, extent, kind, speed, line, lengths)
+    values, steps, areas = _score(states, half, scene.areas, boxes, valid, kind, speed, line, lengths)
     comfort6 = comfort(states, dt)
     return Marks(
         nc=values[0],
@@ -52,34 +51,38 @@ def score(scene: PdmScene, states: Double, dt: float = DT) -> Marks:
 
 
 @kernel
-def track_bounds(boxes: Double, valid: Bool) -> Double:
-    """[K, 4] x min, y min, x max, y max of each track over all frames in which it is there."""
+def bounds_of(quads: Double) -> Double:
+    """[M, 4] x min, y min, x max, y max of quads [M, 4, 2]."""
+    bounds = np.empty((quads.shape[0], 4))
+    for m in range(quads.shape[0]):
+        for axis in range(2):
+            a, b, c, d = quads[m, 0, axis], quads[m, 1, axis], quads[m, 2, axis], quads[m, 3, axis]
+            bounds[m, axis] = min(min(a, b), min(c, d))
+            bounds[m, 2 + axis] = max(max(a, b), max(c, d))
+    return bounds
+
+
+@kernel
+def _extent(bounds: Double, valid: Bool) -> Double:
+    """[K, 4] bounds of each track over all frames in which it is there; ``bounds`` is [F, K, 4]."""
     frames, count = valid.shape
     extent = np.empty((count, 4))
     extent[:, :2], extent[:, 2:] = np.inf, -np.inf
     for f in range(frames):
         for k in range(count):
             if valid[f, k]:
-                for c in range(4):
-                    for axis in range(2):
-                        extent[k, axis] = min(extent[k, axis], boxes[f, k, c, axis])
-                        extent[k, 2 + axis] = max(extent[k, 2 + axis], boxes[f, k, c, axis])
+                for axis in range(2):
+                    extent[k, axis] = min(extent[k, axis], bounds[f, k, axis])
+                    extent[k, 2 + axis] = max(extent[k, 2 + axis], bounds[f, k, 2 + axis])
     return extent
 
 
 @kernel
 def _score(
-    states: Double,
-    half: Double,
-    areas: Areas,
-    boxes: Double,
-    valid: Bool,
-    extent: Double,
-    kind: Byte,
-    speed: Double,
-    line: Double,
-    lengths: Double,
+    states: Double, half: Double, areas: Areas, boxes: Double, valid: Bool, kind: Byte, speed: Double, line: Double, lengths: Double
 ) -> tuple[Double, Int, Byte]:
+    outlines = bounds_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], boxes.shape[1], 4)
+    extent = _extent(outlines, valid)
     count, steps = states.shape[0], states.shape[1]
     values = np.ones((5, count))  # nc, dac, ttc, ddc, progress
     marks = np.full((6, count), -1, np.int64)  # collision state and track, ttc state and track, off-road state, touch state
@@ -89,21 +92,22 @@ def _score(
     for n in range(count):
         path = states[n]
         _place(path, half, corners, centre)
-        _find_areas(path, corners, centre, areas, near, flags[n])
+        outline = bounds_of(corners)  # [T, 4]
+        _find_areas(path, corners, centre, outline, areas, near, flags[n])
         for t in range(steps):
             if flags[n, t] & 2:
                 values[1, n], marks[4, n] = 0.0, t
                 break
         met = 0
-        reach = _reach(path, corners)
+        reach = _reach(path, outline)
         for k in range(kind.shape[0]):
             if extent[k, 0] <= reach[2] and extent[k, 2] >= reach[0] and extent[k, 1] <= reach[3] and extent[k, 3] >= reach[1]:
                 near[met] = k
                 met += 1
         for i in range(met):
             k = near[i]
-            _collide(path, corners, boxes, valid, k, kind[k], speed[k], flags[n], n, values, marks)
-            _close_in(path, corners, boxes, valid, k, flags[n], n, values, marks)
+            _collide(path, corners, outline, boxes, outlines, valid, k, kind[k], speed[k], flags[n], n, values, marks)
+            _close_in(path, corners, outline, boxes, outlines, valid, k, flags[n], n, values, marks)
         values[3, n] = _direction(centre, flags[n])
         values[4, n] = 0.0
         if lengths.shape[0] > 0:
@@ -128,33 +132,20 @@ def _place(path: Double, half: Double, corners: Double, centre: Double) -> None:
 
 
 @kernel
-def _bounds(corners: Double) -> tuple[float, float, float, float]:
-    """x min, y min, x max, y max of a quad [4, 2]."""
-    a, b, c, d = corners[0], corners[1], corners[2], corners[3]
-    return (
-        min(min(a[0], b[0]), min(c[0], d[0])), min(min(a[1], b[1]), min(c[1], d[1])),
-        max(max(a[0], b[0]), max(c[0], d[0])), max(max(a[1], b[1]), max(c[1], d[1])),
-    )  # fmt: skip
-
-
-@kernel
-def _reach(path: Double, corners: Double) -> tuple[float, float, float, float]:
+def _reach(path: Double, outline: Double) -> tuple[float, float, float, float]:
     """Bounds of all a trajectory touches, its boxes shifted ahead by 0.9 s included."""
     x0, y0, x1, y1 = np.inf, np.inf, -np.inf, -np.inf
     for t in range(path.shape[0]):
         ahead = 0.9 * math.hypot(path[t, 3], path[t, 4]) + 1e-6
-        a, b, c, d = _bounds(corners[t])
-        x0, y0, x1, y1 = min(x0, a - ahead), min(y0, b - ahead), max(x1, c + ahead), max(y1, d + ahead)
+        x0, y0 = min(x0, outline[t, 0] - ahead), min(y0, outline[t, 1] - ahead)
+        x1, y1 = max(x1, outline[t, 2] + ahead), max(y1, outline[t, 3] + ahead)
     return x0, y0, x1, y1
 
 
 @kernel
-def _find_areas(path: Double, corners: Double, centre: Double, areas: Areas, near: Int, flags: Byte) -> None:
+def _find_areas(path: Double, corners: Double, centre: Double, outline: Double, areas: Areas, near: Int, flags: Byte) -> None:
     """Write the bits of ``flags`` [T]: multi-lane, off road, oncoming, rear axle in an intersection."""
-    x0, y0, x1, y1 = np.inf, np.inf, -np.inf, -np.inf
-    for t in range(path.shape[0]):
-        a, b, c, d = _bounds(corners[t])
-        x0, y0, x1, y1 = min(x0, a), min(y0, b), max(x1, c), max(y1, d)
+    x0, y0, x1, y1 = outline[:, 0].min(), outline[:, 1].min(), outline[:, 2].max(), outline[:, 3].max()
     met = 0
     for p in range(areas.kind.shape[0]):
         if areas.kind[p] != 3 and areas.kind[p] <= 5:
@@ -163,12 +154,12 @@ def _find_areas(path: Double, corners: Double, centre: Double, areas: Areas, nea
                 near[met] = p
                 met += 1
     for t in range(path.shape[0]):
-        flags[t] = _areas_of_state(path[t], corners[t], centre[t], areas, near[:met])
+        flags[t] = _areas_of_state(path[t], corners[t], centre[t], outline[t], areas, near[:met])
 
 
 @kernel
-def _areas_of_state(state: Double, corners: Double, centre: Double, areas: Areas, near: Int) -> int:
-    x0, y0, x1, y1 = _bounds(corners)
+def _areas_of_state(state: Double, corners: Double, centre: Double, outline: Double, areas: Areas, near: Int) -> int:
+    x0, y0, x1, y1 = outline[0], outline[1], outline[2], outline[3]
     lanes, one_holds_all, on_route, crossing, drivable = 0, False, False, False, 0
     for p in near:
         kind, bounds = areas.kind[p], areas.bounds[p]
@@ -192,11 +183,9 @@ def _areas_of_state(state: Double, corners: Double, centre: Double, areas: Areas
 
 
 @kernel
-def _apart(first: Double, second: Double, dx: float, dy: float) -> bool:
-    """Whether the bounds of the first quad, shifted by (dx, dy), and of the second are apart."""
-    a0, a1, a2, a3 = _bounds(first)
-    b0, b1, b2, b3 = _bounds(second)
-    return a0 + dx > b2 or a2 + dx < b0 or a1 + dy > b3 or a3 + dy < b1
+def _apart(a: Double, b: Double, dx: float, dy: float) -> bool:
+    """Whether bounds a [4], shifted by (dx, dy), and bounds b [4] are apart."""
+    return a[0] + dx > b[2] or a[2] + dx < b[0] or a[1] + dy > b[3] or a[3] + dy < b[1]
 
 
 @kernel
@@ -213,7 +202,9 @@ def _angle(state: Double, box: Double) -> float:
 def _collide(
     path: Double,
     corners: Double,
+    outline: Double,
     boxes: Double,
+    outlines: Double,
     valid: Bool,
     k: int,
     kind: int,
@@ -225,7 +216,7 @@ def _collide(
 ) -> None:
     """NC of one track: its first touch decides."""
     for t in range(path.shape[0]):
-        if not valid[t, k] or _apart(corners[t], boxes[t, k], 0.0, 0.0) or not quads_touch(corners[t], boxes[t, k]):
+        if not valid[t, k] or _apart(outline[t], outlines[t, k], 0.0, 0.0) or not quads_touch(corners[t], boxes[t, k]):
             continue
         if marks[5, n] < 0 or t < marks[5, n]:
             marks[5, n] = t
@@ -249,7 +240,17 @@ def _at_fault(state: Double, corners: Double, box: Double, kind: int, first_spee
 
 @kernel
 def _close_in(
-    path: Double, corners: Double, boxes: Double, valid: Bool, k: int, flags: Byte, n: int, values: Double, marks: Int
+    path: Double,
+    corners: Double,
+    outline: Double,
+    boxes: Double,
+    outlines: Double,
+    valid: Bool,
+    k: int,
+    flags: Byte,
+    n: int,
+    values: Double,
+    marks: Int,
 ) -> None:
     """TTC of one track: the first touch of a shifted box decides."""
     shifted = np.empty((4, 2))
@@ -263,7 +264,7 @@ def _close_in(
                 continue
             box = boxes[t + f, k]
             dx, dy = cos * speed * f * 0.1, sin * speed * f * 0.1
-            if _apart(corners[t], box, dx, dy):
+            if _apart(outline[t], outlines[t + f, k], dx, dy):
                 continue
             for c in range(4):
                 shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
@@ -288,8 +289,3 @@ def _direction(centre: Double, flags: Byte) -> float:
                 way += math.hypot(centre[j, 0] - centre[j - 1, 0], centre[j, 1] - centre[j - 1, 1])
         worst = max(worst, way)
     return 1.0 if worst < 2.0 else (0.5 if worst < 6.0 else 0.0)
-
-
-def frames_needed(states: int) -> int:
-    """Frames of a scene that trajectories of so many states need."""
-    return states + LOOK
