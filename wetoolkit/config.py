@@ -27,10 +27,8 @@ def checked(model: type[C], settings: Mapping[str, Any], **context: object) -> C
         return model.model_validate(dict(settings))
     except pydantic.ValidationError as error:
         faults = [_fault(model, fault) for fault in error.errors(include_url=False)]
-        context = {**context, **{f"also {key}": what for key, what in faults[1:]}}
-        key, what = faults[0]
         way_out = f"settings: {', '.join(model.model_fields) or 'none'}"
-        raise ConfigError(f"{key}: {what}", way_out=way_out, **context) from None
+        raise ConfigError("\n".join(f"{key}: {what}" for key, what in faults), way_out=way_out, **context) from None
 
 
 def _fault(model: type[BaseModel], fault: Any) -> tuple[str, str]:
