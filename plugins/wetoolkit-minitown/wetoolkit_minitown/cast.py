@@ -58,7 +58,8 @@ class Place:
     def broad(self) -> Int:
         """Lanes of roads with two lanes each way that are long enough to be cut in on."""
         wide = [self.town.roads[self.town.tracks[k].road].lanes > 1 and self.net.length[k] > 100 for k in self.lanes]
-        return self.lanes[np.array(wide, bool)]
+        picked: Int = self.lanes[np.array(wide, bool)]
+        return picked
 
 
 @dataclass(frozen=True)
@@ -130,7 +131,9 @@ def _sibling(place: Place, k: int) -> int:
     """The other lane of the same carriageway."""
     t = place.town.tracks[k]
     carriageway = (t.road, t.direction)
-    return next(i for i in place.lanes if i != k and (place.town.tracks[i].road, place.town.tracks[i].direction) == carriageway)
+    return next(
+        int(i) for i in place.lanes if i != k and (place.town.tracks[i].road, place.town.tracks[i].direction) == carriageway
+    )
 
 
 def _way(place: Place, rng: np.random.Generator, start: int) -> Int:

@@ -182,7 +182,7 @@ def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int) -> Cut:
         _renamed(lane_row, m.lane_left[lanes]), _renamed(lane_row, m.lane_right[lanes]),
         m.lane_speed_limit[lanes], (signal - unruled).astype(np.int32), lane_row[linked],
     )  # fmt: skip
-    return Cut(part, areas, lanes, signals[unruled:])
+    return Cut(part, areas, lanes, signals[unruled:].astype(np.int64))
 
 
 def _rows(kept: NDArray[np.bool_]) -> NDArray[np.int32]:

@@ -72,13 +72,26 @@ def at_track(pose, offset, step, k, s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
-def idm(v, want, gap, lead, headway, a, b, still):  # type: ignore[no-untyped-def]
-    """Acceleration m/s^2 towards ``want`` behind a leader at ``gap`` metres with speed ``lead`` (inf gap: none)."""
+def idm(v, want, gap, lead, lead_acc, headway, a, b, still):  # type: ignore[no-untyped-def]
+    """Acceleration m/s^2 towards ``want`` behind a leader at ``gap`` metres with speed ``lead`` (gap above 1e8: none).
+
+    The enhanced model of Kesting, Treiber, Helbing (2010): where the gap is far too small but nothing is urgent, as behind one who
+    has just cut in, brake as the constant-acceleration heuristic asks and no more than ``b`` beyond it. Coolness 0.99.
+    """
     free = a * (1.0 - (v / want) ** 4) if v <= want else max(-b, 1.2 * (want - v))
     if gap > 1e8:
         return free
+    gap = max(gap, 0.1)
     wish = still + max(0.0, v * headway + v * (v - lead) / (2.0 * np.sqrt(a * b)))
-    return min(free, a * (1.0 - (wish / max(gap, 0.1)) ** 2)) if v <= want else min(free, -a * (wish / max(gap, 0.1)) ** 2)
+    follow = a * (1.0 - (v / want) ** 4 - (wish / gap) ** 2) if v <= want else -a * (wish / gap) ** 2
+    theirs = min(lead_acc, a)
+    if lead * (v - lead) <= -2.0 * gap * theirs and lead * lead - 2.0 * gap * theirs > 1e-6:
+        cool = v * v * theirs / (lead * lead - 2.0 * gap * theirs)
+    else:
+        cool = theirs - max(v - lead, 0.0) ** 2 / (2.0 * gap)
+    if follow < cool:
+        follow = 0.01 * follow + 0.99 * (cool + b * np.tanh((follow - cool) / b))
+    return min(free, follow)
 
 
 @njit(cache=True)
@@ -322,12 +335,12 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                 reach += net.length[path[i, q]]
             gap, who = ahead(i, net, path, k, s, lane, body, hidden)
             lead = v[who] if who >= 0 else 0.0
-            a = idm(v[i], want, gap, lead, manner[i, 2], manner[i, 3], manner[i, 4], 2.2)
+            a = idm(v[i], want, gap, lead, acc[who] if who >= 0 else 0.0, manner[i, 2], manner[i, 3], manner[i, 4], 2.2)
             if net.origin[lane[i]] < 0 and k[i] + 1 < path.shape[1] and held[i] != path[i, k[i] + 1]:
-                a = min(a, idm(v[i], want, net.length[lane[i]] - s[i] - body[i, 1], 0.0, 0.6, manner[i, 3], manner[i, 4], 1.0))
+                a = min(a, idm(v[i], want, net.length[lane[i]] - s[i] - body[i, 1], 0.0, 0.0, 0.6, manner[i, 3], manner[i, 4], 1.0))
             near = blocked(i, net, path, k, s, body, rogue)
             if near < 1e8:
-                a = min(a, idm(v[i], want, max(near - 1.0, 0.1), 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0))
+                a = min(a, idm(v[i], want, max(near - 1.0, 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0))
             if i == target and stage.kind == 2 and trigger >= 0:
                 slow = (t - trigger) * dt
                 if v[i] > stage.low and slow < 6.0 and began == 0.0:
