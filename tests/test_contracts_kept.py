@@ -69,4 +69,4 @@ class TestSerial(ExecutorContract):
 
 class TestProcess(ExecutorContract):
     def make(self):
-        return Process(ProcessConfig(workers=2, retries=0))
+        return Process(ProcessConfig(workers=1, retries=0))

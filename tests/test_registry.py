@@ -154,6 +154,18 @@ def test_one_that_hangs_or_dies_is_a_row_and_is_remembered(install, monkeypatch,
     assert load("bad-one").component("reward", "repaired").state == OK
 
 
+def test_a_verdict_is_forgotten_after_a_day(install, tmp_path):
+    flag = tmp_path / "flag"
+    flag.write_text("")
+    install("bad-one", f"import os\nif os.path.exists({str(flag)!r}):\n    os._exit(1)\n" + GOOD)
+    assert [row.state for row in load("bad-one").rows() if row.distribution == "bad-one"] == [BROKEN]
+    flag.unlink()
+    assert [row.state for row in load("bad-one").rows() if row.distribution == "bad-one"] == [BROKEN]
+    for note in (tmp_path / "cache" / "wetoolkit" / "probes").glob("*.json"):
+        os.utime(note, (0, time.time() - discovery.FORGET_SECONDS - 60))
+    assert [row.state for row in load("bad-one").rows() if row.distribution == "bad-one"] == [OK]
+
+
 def test_an_import_error_is_not_remembered(install, tmp_path, monkeypatch):
     install("good-one", GOOD)
     install("bad-one", "import good_late\n" + GOOD.replace("reward()", "reward('late')"))
@@ -233,7 +245,7 @@ def test_build_gives_a_part_with_its_config(registry):
         ({"radius": -1.0}, ["radius", "got -1.0", "allowed: above 0", "[m]"]),
         ({"radius": "wide"}, ["radius", "'wide'"]),
         ({"radius": float("nan")}, ["radius", "finite"]),
-        ({"radius": 0, "what": 1, "way_out": 2}, ["radius", "what: is no setting", "way out: is no setting"]),
+        ({"radius": 0, "what": 1, "way_out": 2}, ["radius", "what: is no setting", "way_out: is no setting"]),
     ],
 )
 def test_a_wrong_setting_names_key_range_and_nearest(registry, settings, said):

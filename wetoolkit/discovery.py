@@ -29,7 +29,8 @@ from wetoolkit.hooks import GROUP
 
 CORE = "wetoolkit"
 ONLY, EXTRA = "WETOOLKIT_PLUGINS", "WETOOLKIT_EXTRA_MODULES"
-PROBE_SECONDS = 10.0
+PROBE_SECONDS = 20.0
+FORGET_SECONDS = 24 * 3600.0  # what was not safe is tried again after a day: the machine may have been busy
 _SURVIVED = 77  # the child's exit code when it came to its end, whatever the plugin raised
 _PROBE = f"""
 import importlib, os, sys
@@ -219,7 +220,8 @@ def _tail(output: Path) -> str:
 
 def _remembered(path: Path) -> str | None:
     try:
-        return str(json.loads(path.read_text())["reason"])
+        reason = str(json.loads(path.read_text())["reason"])
+        return None if reason and time.time() - path.stat().st_mtime > FORGET_SECONDS else reason
     except (OSError, ValueError, KeyError, TypeError):
         return None  # not seen before, or the cache is damaged: probe again
 
