@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy import optimize, special, stats
+from scipy import special  # scipy.stats takes a second to import; what is needed of it stands in special
 
 from wetoolkit.errors import MetricMismatch, ValidationError
 from wetoolkit.types import Float, Metric, Scores, require, require_finite
@@ -50,10 +50,20 @@ class Comparison:
     discordant: int  # pairs that differ; 0 where unpaired
 
 
+def _z(level: float) -> float:
+    """Two-sided quantile of the normal distribution."""
+    return float(special.ndtri((1 + level) / 2))
+
+
+def _t(level: float, freedom: int) -> float:
+    """Two-sided quantile of Student's distribution."""
+    return float(special.stdtrit(freedom, (1 + level) / 2))
+
+
 def wilson(successes: float, n: float, level: float = 0.95, *, clusters: int | None = None) -> Interval:
     """Interval of a proportion of independent outcomes (Wilson 1927, the score interval); holds at 0 and at n as well."""
     require(n > 0 and 0 <= successes <= n, f"{successes} of {n}", "successes", "0 <= successes <= n, n above 0")
-    p, z = successes / n, stats.norm.ppf((1 + level) / 2)
+    p, z = successes / n, _z(level)
     centre = (p + z * z / (2 * n)) / (1 + z * z / n)
     half = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     low, high = min(max(0.0, centre - half), p), max(min(1.0, centre + half), p)
@@ -110,7 +120,7 @@ def _no_spread(mean: float, n: int, count: int, level: float, bounds: Bounds | N
         return Interval(mean, -math.inf, math.inf, level, "no spread: no interval", n, count)
     if bounds == (-1.0, 1.0) and mean == 0.0:
         # No pair differs: the score interval of a paired difference (Tango 1998) has a closed form.
-        z2 = stats.norm.ppf((1 + level) / 2) ** 2
+        z2 = _z(level) ** 2
         return Interval(0.0, -z2 / (count + z2), z2 / (count + z2), level, "no pair differs: score interval over logs", n, count)
     low, high = bounds
     unit = wilson((mean - low) / (high - low) * count, count, level)
@@ -137,7 +147,7 @@ def _t_interval(array: Float, sums: Float, sizes: Float, level: float, bounds: B
     """
     mean, error, _ = (float(x[0, 0]) for x in _moments(sums[:, None], sizes[:, None]))
     independent = float(array.std(ddof=1)) / math.sqrt(len(array))
-    half = float(stats.t.ppf((1 + level) / 2, len(sums) - 1)) * max(error, independent)
+    half = _t(level, len(sums) - 1) * max(error, independent)
     low, high = bounds or (-math.inf, math.inf)
     method = f"t on {len(sums)} log means" + (", error of independent outcomes" if independent > error else "")
     return Interval(mean, max(low, mean - half), min(high, mean + half), level, method, len(array), len(sums))
@@ -162,7 +172,7 @@ def studentised(
     drawn, drawn_scale = (drawn, drawn_error) if bounds is None else _logit(drawn, drawn_error)
     alive = drawn_scale > 1e-12
     t = np.where(alive, np.abs(drawn - centre) / np.where(alive, drawn_scale, 1.0), 0.0)  # [R, S]
-    half = np.maximum(np.quantile(t, level, axis=0), stats.t.ppf((1 + level) / 2, count - 1)) * scale[0]
+    half = np.maximum(np.quantile(t, level, axis=0), _t(level, count - 1)) * scale[0]
     low, high = centre[0] - half, centre[0] + half
     if bounds is not None:
         low, high = (bounds[0] + (bounds[1] - bounds[0]) * special.expit(x) for x in (low, high))
@@ -184,7 +194,8 @@ def mcnemar(a: ArrayLike, b: ArrayLike, method: Literal["exact", "mid-p"] = "exa
     require(bool(np.isin(both, (0, 1)).all()), "outcomes other than 0 and 1", "pairs", "use sign_flip for scores")
     wins, losses = int((first > second).sum()), int((first < second).sum())
     fewer, of = min(wins, losses), wins + losses
-    tail, point = float(stats.binom.cdf(fewer, of, 0.5)), float(stats.binom.pmf(fewer, of, 0.5))
+    tail = float(special.bdtr(fewer, of, 0.5))
+    point = tail - (float(special.bdtr(fewer - 1, of, 0.5)) if fewer else 0.0)
     if method == "exact":
         return min(1.0, 2 * tail)
     return 1 - point / 2 if wins == losses else 2 * tail - point
@@ -252,11 +263,13 @@ def unpaired(
     low = gap - math.hypot(first.estimate - first.low, second.high - second.estimate)
     high = gap + math.hypot(first.high - first.estimate, second.estimate - second.low)
     if test == "fisher":
-        p = float(stats.fisher_exact([[x, n - x], [y, m - y]]).pvalue)
+        from scipy.stats import fisher_exact
+
+        p = float(fisher_exact([[x, n - x], [y, m - y]]).pvalue)
     else:
         pooled = (x + y) / (n + m)
         error = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / m))
-        p = float(2 * stats.norm.sf(abs(gap) / error)) if error > 0 else 1.0
+        p = float(2 * special.ndtr(-abs(gap) / error)) if error > 0 else 1.0
     method = "Fisher exact" if test == "fisher" else "z, pooled"
     return Comparison(*names, Interval(gap, low, high, level, "Newcombe", n + m, n + m), p, method, min(n, m), 0)
 
@@ -276,15 +289,17 @@ def paired_power(difference: float, discordant: float, n: float, level: float = 
     """Chance that McNemar's test finds ``difference`` in success rates, given the share of ``discordant`` pairs (Connor 1987)."""
     require(abs(difference) <= discordant <= 1, f"{difference} of {discordant}", "discordant", "|difference| <= discordant <= 1")
     spread = math.sqrt(discordant - difference**2)
-    reach = abs(difference) * math.sqrt(n) - float(stats.norm.ppf((1 + level) / 2)) * math.sqrt(discordant)
-    return float(stats.norm.cdf(reach / spread)) if spread > 0 else float(reach > 0)
+    reach = abs(difference) * math.sqrt(n) - _z(level) * math.sqrt(discordant)
+    return float(special.ndtr(reach / spread)) if spread > 0 else float(reach > 0)
 
 
 def detectable(n: float, discordant: float, power: float = 0.8, level: float = 0.95) -> float:
     """The smallest difference in success rates that ``n`` pairs show with ``power`` (``paired_power`` inverted); NaN: none."""
     if paired_power(discordant, discordant, n, level) < power:
         return math.nan
-    return float(optimize.brentq(lambda d: paired_power(d, discordant, n, level) - power, 0.0, discordant))
+    z, b = _z(level), float(special.ndtri(power))
+    spread = discordant * (n + b * b) - z * z * discordant  # of sqrt(n) d - z sqrt(discordant) = b sqrt(discordant - d^2), for d
+    return (z * math.sqrt(n * discordant) + b * math.sqrt(spread)) / (n + b * b)
 
 
 def design_effect(values: ArrayLike, clusters: Sequence[Any]) -> float:

@@ -1,7 +1,7 @@
 """What a run came to, as sections of text and tables: on screen, as Markdown, as JSON."""
 
 from wetoolkit.report.gather import Run, gather
-from wetoolkit.report.markdown import render
+from wetoolkit.report.markdown import insert, render
 from wetoolkit.report.sections import Section, sections
 
-__all__ = ["Run", "Section", "gather", "render", "sections"]
+__all__ = ["Run", "Section", "gather", "insert", "render", "sections"]
