@@ -33,10 +33,11 @@ test-slow: install  ## tests of minutes
 test-realdata: install  ## tests on the logs in ../shared/data or $$WETOOL_DATA
 	$(BIN)/pytest -m realdata
 
-lint: install  ## ruff, mypy --strict on the core, import-linter
+lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/wetool schemas --check
 
 bench: install  ## ratios of everything that must be fast
 	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done

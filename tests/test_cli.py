@@ -1,8 +1,10 @@
 """The shell: exit codes, JSON, panels; plugins, schemas and doctor."""
 
 import json
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -14,6 +16,7 @@ from wetoolkit.errors import ConfigError
 from wetoolkit.registry import load_registry
 
 TOY = "wetoolkit.testing.plugin"
+HIDDEN = os.environ.get(discovery.ONLY)  # as `make test-core` sets it
 
 
 @pytest.fixture(autouse=True)
@@ -209,3 +212,16 @@ def test_the_command_is_installed():
         [sys.executable, "-c", "from wetoolkit.cli import main; main()", "--version"], capture_output=True, check=True
     )
     assert done.stdout.decode() == f"wetool {__version__}\n"
+
+
+def test_the_schemas_in_the_repository_are_current(monkeypatch):
+    folder = Path(cli.__file__).parents[2] / "schemas"
+    if not folder.exists():
+        pytest.skip("no checkout")
+    for variable in (discovery.ONLY, discovery.EXTRA):
+        monkeypatch.delenv(variable)
+    if HIDDEN is not None:
+        monkeypatch.setenv(discovery.ONLY, HIDDEN)
+    registry = load_registry()
+    wrong = [f"{row.file}: {row.state}" for row in schema.compare(folder, schema.schemas(registry), registry) if row.wrong]
+    assert not wrong, "run `wetool schemas --write`"
