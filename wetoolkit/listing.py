@@ -101,4 +101,5 @@ def block_payloads(paths: Sequence[Path]) -> list[Payload]:
 
 
 def loader(session: Session) -> Loader:
+    """The experiment's data set, ready to load scenarios with their Lineage."""
     return Loader(session.parts.build("dataset"), session.parts.step("dataset"))
