@@ -5,7 +5,7 @@ Three kinds, each frame at most once, in this order of precedence:
 - ``collision``: the plan causes an at-fault collision with somebody (NC = 0; with a thing, NC = 0.5, too unless ``things`` is off).
 - ``off_road``: the plan leaves the drivable area (DAC = 0).
 - ``low_progress``: gates open, progress above 0, but below the ``percentile`` of such frames. Known only when all chunks are
-  together: ``mine`` returns every frame with open gates and progress above 0 as ``progress``, ``settle`` keeps the lowest.
+  together: ``mine`` returns every frame with open gates and progress above 0 under this kind, ``settle`` keeps the lowest.
 
 Severity falls with the time to the event: 1 - t / 8 s for a collision with somebody and half of it with a thing, (1 - t / 8 s) / 2
 for leaving the road, (1 - EP) / 4 for low progress; so any collision with somebody within the 4 s of a plan weighs more than any
@@ -35,7 +35,7 @@ from wetoolkit_driving.pdm.scene import PdmScene, from_world
 from wetoolkit_driving.types import AgentClass, World
 
 HORIZON = 8.0  # seconds over which severity falls to 0; twice a plan
-CANDIDATE, INITIAL = "progress", "initial"
+CANDIDATE, INITIAL = "low_progress", "initial"
 
 
 class PdmsMinerConfig(Config):
@@ -74,7 +74,7 @@ class PdmsMiner:
         kept = []
         for failure in failures:
             if failure.kind == CANDIDATE and float(failure.evidence["ep"]) < limit:
-                kept.append(replace(failure, kind="low_progress", evidence={**failure.evidence, "limit": limit}))
+                kept.append(replace(failure, evidence={**failure.evidence, "limit": limit}))
             elif failure.kind not in (CANDIDATE, INITIAL):
                 kept.append(failure)
         return kept

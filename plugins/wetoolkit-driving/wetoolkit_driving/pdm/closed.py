@@ -8,7 +8,7 @@ where there is no lane, the straight line ahead.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -117,8 +117,9 @@ def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = S
 def plan_closed(world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None) -> Double:
     """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at."""
     known = world.until(step) if world.steps > step + 1 else world
+    path = find_path(known, step, config.fallback_speed)
     scene = from_world(known, step, STEPS + 1, areas)  # its record ends now: the others go on at constant velocity
-    return choose(propose(find_path(known, step, config.fallback_speed), scene, config), scene)
+    return choose(propose(path, scene, config), replace(scene, centerline=path.line))
 
 
 def choose(poses: Double, scene: PdmScene) -> Double:
