@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from wetoolkit_driving.miners.criticality import NONE, CriticalityMiner, CriticalityMinerConfig, conflicts
+from wetoolkit_driving.miners.criticality import NONE, CriticalityMiner, CriticalityMinerConfig, conflicts, turn_rates
 from wetoolkit_driving.testing import actor, ego_states, scenario, straight_world
 from wetoolkit_driving.types import AgentClass, Vehicle, World
 
@@ -130,6 +130,32 @@ def test_a_turning_ego_does_not_threaten_what_stands_straight_ahead() -> None:
     blind = states.copy()
     blind[:, 9] = 0.0
     assert conflicts(replace(world, ego=replace(world.ego, states=blind)), NOW, 0.0, 1.5, 0.5)[0][0, 0] < 4.0
+
+
+def test_a_turning_body_is_expected_to_go_on_turning() -> None:
+    # At 5 m/s on a circle of 10 m: its yaw rate is v / r, and after half a turn it comes back towards the ego.
+    heading = 0.5 * 0.1 * (np.arange(101) - NOW)
+    pose = np.column_stack([20 + 10 * np.sin(heading), -8 - 10 * (np.cos(heading) - 1), heading])
+    velocity = 5.0 * np.column_stack([np.cos(heading), np.sin(heading)])
+    world = straight_world([actor(20, -8, 0, 5.0)], speed=1.0)
+    agents = replace(world.agents, pose=pose[None].astype(np.float32), velocity=velocity[None].astype(np.float32))
+    turning = replace(world, agents=agents)
+    assert turn_rates(turning)[0, NOW] == pytest.approx(0.5, abs=1e-3)
+    assert not turn_rates(world).any()
+    on_foot = replace(agents, kind=np.array([AgentClass.PEDESTRIAN], np.uint8))
+    assert not turn_rates(replace(turning, agents=on_foot)).any()
+    # An oncoming car that turns to its right before the ego: straight on it would run into the ego's lane.
+    rate, t = -0.5, 0.1 * (np.arange(101) - NOW)
+    course = np.pi + 0.35 + rate * t
+    pose[:, 0] = 24 + 5 / rate * (np.sin(course) - np.sin(course[NOW]))
+    pose[:, 1] = 3.5 - 5 / rate * (np.cos(course) - np.cos(course[NOW]))
+    pose[:, 2] = np.mod(course + np.pi, 2 * np.pi) - np.pi
+    velocity = 5.0 * np.column_stack([np.cos(course), np.sin(course)])
+    agents = replace(world.agents, pose=pose[None].astype(np.float32), velocity=velocity[None].astype(np.float32))
+    turns = replace(straight_world(speed=5.0), agents=agents)
+    straight = straight_world([actor(24, 3.5, np.pi + 0.35, 5.0)], speed=5.0)
+    assert conflicts(turns, NOW, 0.0, 1.5, 0.5)[0][0, 0] == NONE
+    assert conflicts(straight, NOW, 0.0, 1.5, 0.5)[0][0, 0] < 4.0
 
 
 def test_worlds_without_agents_have_none() -> None:

@@ -14,7 +14,7 @@ from wetoolkit_driving.types import World
 class ConstantVelocityConfig(Config):
     """Settings of ``constant-velocity``."""
 
-    least_speed: float = Field(0.0, description="slower than this it stands still [m/s]", ge=0.0)
+    least_speed: float = Field(default=0.0, description="slower than this it stands still [m/s]", ge=0.0)
 
 
 class ConstantVelocity:

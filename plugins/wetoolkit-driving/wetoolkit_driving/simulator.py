@@ -33,12 +33,12 @@ AFTER = 10  # steps recorded past the last plan's end: scores look a second furt
 class ClosedLoopConfig(Config):
     """Settings of ``closed-loop``."""
 
-    horizon: float = Field(4.0, description="how long the policy drives; 0: to the log's end [s]", ge=0.0)
-    replan: float = Field(0.5, description="time between decisions, a multiple of 0.1 [s]", ge=0.1, le=4.0, multiple_of=0.1)
+    horizon: float = Field(default=4.0, description="how long the policy drives; 0: to the log's end [s]", ge=0.0)
+    replan: float = Field(default=0.5, description="time between decisions, a multiple of 0.1 [s]", ge=0.1, le=4.0, multiple_of=0.1)
     dynamics: Literal["lqr-bicycle", "perfect"] = Field(
-        "lqr-bicycle", description="how plans are driven: tracked, or exactly as planned"
+        default="lqr-bicycle", description="how plans are driven: tracked, or exactly as planned"
     )
-    traffic: TrafficConfig = Field(TrafficConfig(), description="how IDM agents move")
+    traffic: TrafficConfig = Field(default=TrafficConfig(), description="how IDM agents move")
 
 
 @dataclass

@@ -1,11 +1,12 @@
 """The miner ``criticality``: near-misses in the log itself, whatever the policy, by three measures of traffic conflict research.
 
-- ``ttc``: time to collision, were the ego to keep its speed and yaw rate and the other its velocity (Hayward 1972). Below 1.5 s a
-  situation counts as critical (van der Horst, Hogema, "Time-to-collision and collision avoidance systems", 1993).
+- ``ttc``: time to collision, were both to keep their speed and yaw rate, people on foot their velocity (Hayward 1972). Below 1.5 s
+  a situation counts as critical (van der Horst, Hogema, "Time-to-collision and collision avoidance systems", 1993).
 - ``pet``: post-encroachment time, from the first body's leaving a place to the other's arriving there, on crossing ways (Allen,
   Shin, Cooper 1978); serious below 1.5 s (Peesapati, Hunter, Rodgers, "Evaluation of postencroachment time as surrogate for
   opposing left-turn crashes", 2013).
-- ``drac``: the deceleration that would just avoid the crash, dv^2 / (2 gap) = dv / (2 TTC); critical above 3.35 m/s^2 (Archer,
+- ``drac``: the deceleration that would just avoid the crash, dv^2 / (2 gap) = dv / (2 TTC), with dv the ego's
+  speed over the other's along its course (over 0 where that comes towards it); critical above 3.35 m/s^2 (Archer,
   "Indicators for traffic safety assessment and prediction", 2005).
 
 All are computed between boxes, so a body's extent counts, on the record's own 0.1 s grid, against every class of agent.
@@ -21,26 +22,29 @@ from pydantic import Field
 from wetoolkit.config import Config
 from wetoolkit.kinds import Policy, Reward
 from wetoolkit.types import Failure, Ref, Scenario
-from wetoolkit_driving.geometry import ego_center, quads_touch
+from wetoolkit_driving.geometry import ego_center, quads_touch, wrap_angle
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic.engine import world_velocity
 from wetoolkit_driving.traffic.idm import corners
 from wetoolkit_driving.types import YAW_RATE, AgentClass, Bool, Double, World
 
 FORESIGHT = 4.0  # seconds: collisions further ahead than this never need a critical deceleration in traffic
+LATERAL = 4.0  # m/s^2: tracks that seem to turn harder do so by noise
 NONE = 1e9  # where there is no conflict
 
 
 class CriticalityMinerConfig(Config):
     """Settings of ``criticality``."""
 
-    window: float = Field(4.0, description="how long after now the log is judged [s]", gt=0.0)
-    ttc: float = Field(1.5, description="time to collision below which it is a near-miss [s]", gt=0.0, le=FORESIGHT)
-    pet: float = Field(1.5, description="post-encroachment time below which it is a near-miss [s]", gt=0.0, le=5.0)
-    drac: float = Field(3.35, description="deceleration needed above which it is a near-miss [m/s^2]", gt=0.0)
-    brakes: float = Field(8.0, description="deceleration needed at which severity is 1: what tyres give [m/s^2]", gt=0.0)
-    comfort: float = Field(2.0, description="a TTC counts only where avoiding takes this deceleration [m/s^2]", ge=0.0)
-    moving: float = Field(0.5, description="slower than this the ego causes no near-miss by TTC or deceleration [m/s]", ge=0.0)
+    window: float = Field(default=4.0, description="how long after now the log is judged [s]", gt=0.0)
+    ttc: float = Field(default=1.5, description="time to collision below which it is a near-miss [s]", gt=0.0, le=FORESIGHT)
+    pet: float = Field(default=1.5, description="post-encroachment time below which it is a near-miss [s]", gt=0.0, le=5.0)
+    drac: float = Field(default=3.35, description="deceleration needed above which it is a near-miss [m/s^2]", gt=0.0)
+    brakes: float = Field(default=8.0, description="deceleration needed at which severity is 1: what tyres give [m/s^2]", gt=0.0)
+    comfort: float = Field(default=2.0, description="a TTC counts only where avoiding takes this deceleration [m/s^2]", ge=0.0)
+    moving: float = Field(
+        default=0.5, description="slower than this the ego causes no near-miss by TTC or deceleration [m/s]", ge=0.0
+    )
 
 
 class CriticalityMiner:
@@ -97,15 +101,32 @@ def conflicts(
     ego, ego_velocity = ego_center(world.ego.states, vehicle), world_velocity(world.ego.states)
     rate = np.ascontiguousarray(world.ego.states[:, YAW_RATE])
     others = (a.pose.astype(np.float64), a.velocity.astype(np.float64), a.valid, sizes, now, last, world.dt)
-    ttc, drac = _collisions(ego, ego_velocity, rate, world.ego.valid, *others, moving, comfort)
+    rates = turn_rates(world)
+    ttc, drac = _collisions(ego, ego_velocity, rate, world.ego.valid, rates, *others, moving, comfort)
     crossed = _encroachments(ego, ego_velocity, world.ego.valid, *others, pet, moving)
     return ttc, drac, crossed
 
 
+def turn_rates(world: World) -> Double:
+    """Yaw rates [A, T] of vehicles and cyclists from their headings 0.2 s before and after; 0 for others, at a track's ends, and
+    below 1 m/s, where headings are noise. No more than ``LATERAL`` m/s^2 allow."""
+    a, span = world.agents, round(0.2 / world.dt)
+    rates = np.zeros(a.valid.shape)
+    if a.valid.shape[1] <= 2 * span:
+        return rates
+    known = a.valid[:, 2 * span :] & a.valid[:, : -2 * span]
+    rate = wrap_angle(a.pose[:, 2 * span :, 2].astype(np.float64) - a.pose[:, : -2 * span, 2]) / (2 * span * world.dt)
+    pace = np.hypot(a.velocity[..., 0], a.velocity[..., 1])[:, span:-span]
+    wheels = np.isin(a.kind, (AgentClass.VEHICLE, AgentClass.BICYCLE))[:, None]
+    most = LATERAL / np.maximum(pace, 1.0)
+    rates[:, span:-span] = np.where(known & wheels & (pace >= 1.0), np.clip(rate, -most, most), 0.0)
+    return rates
+
+
 @kernel
 def _collisions(
-    ego: Double, ego_velocity: Double, yaw_rate: Double, ego_there: Bool, pose: Double, velocity: Double, there: Bool,
-    sizes: Double, first: int, last: int, dt: float, moving: float, comfort: float,
+    ego: Double, ego_velocity: Double, yaw_rate: Double, ego_there: Bool, rates: Double, pose: Double, velocity: Double,
+    there: Bool, sizes: Double, first: int, last: int, dt: float, moving: float, comfort: float,
 ) -> tuple[Double, Double]:  # fmt: skip
     """TTC and deceleration needed [A, 2] over steps first..last."""
     count = len(pose)
@@ -129,14 +150,15 @@ def _collisions(
             if behind or distance > touch + FORESIGHT * (speed + pace):
                 continue
             x, y, turn = ego[t, 0], ego[t, 1], 0.0
+            ax, ay, other_turn = pose[a, t, 0], pose[a, t, 1], 0.0
+            other_course = np.arctan2(velocity[a, t, 1], velocity[a, t, 0])
             for look in range(looks + 1):
-                ax, ay = pose[a, t, 0] + look * dt * velocity[a, t, 0], pose[a, t, 1] + look * dt * velocity[a, t, 1]
                 if np.hypot(ax - x, ay - y) <= touch:
                     corners(x, y, ego[t, 2] + turn, length, width, mine)
-                    corners(ax, ay, pose[a, t, 2], sizes[a, 0], sizes[a, 1], other)
+                    corners(ax, ay, pose[a, t, 2] + other_turn, sizes[a, 0], sizes[a, 1], other)
                     if quads_touch(mine, other):
-                        along = velocity[a, t, 0] * np.cos(course + turn) + velocity[a, t, 1] * np.sin(course + turn)
-                        needed = max(speed - along, 0.0) / (2.0 * max(look * dt, 0.5 * dt))
+                        along = pace * np.cos(other_course + other_turn - course - turn)
+                        needed = max(speed - max(along, 0.0), 0.0) / (2.0 * max(look * dt, 0.5 * dt))
                         if needed > drac[a, 0]:
                             drac[a, 0], drac[a, 1] = needed, (t - first) * dt
                         if needed >= comfort and look * dt < ttc[a, 0]:
@@ -147,6 +169,10 @@ def _collisions(
                 x += speed * np.cos(course + turn) * dt
                 y += speed * np.sin(course + turn) * dt
                 turn += 0.5 * yaw_rate[t] * dt
+                other_turn += 0.5 * rates[a, t] * dt
+                ax += pace * np.cos(other_course + other_turn) * dt
+                ay += pace * np.sin(other_course + other_turn) * dt
+                other_turn += 0.5 * rates[a, t] * dt
     return ttc, drac
 
 

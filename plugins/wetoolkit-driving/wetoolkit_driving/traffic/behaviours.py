@@ -31,7 +31,10 @@ class ReplayTrafficConfig(Config):
     """Settings of the behaviour ``replay``."""
 
     speed_spread: float = Field(
-        0.0, description="deviation of the factor on the ego's speed now; 0: the log's own, one variant only [1]", ge=0.0, le=0.5
+        default=0.0,
+        description="deviation of the factor on the ego's speed now; 0: the log's own, one variant only [1]",
+        ge=0.0,
+        le=0.5,
     )
 
 
@@ -62,14 +65,14 @@ class IdmTrafficConfig(Config):
     """Settings of the behaviour ``idm``: spreads are standard deviations of the logarithm, each agent draws its own."""
 
     fraction: float = Field(
-        1.0, description="share of the moving road users that react; the rest repeat their log [1]", ge=0.0, le=1.0
+        default=1.0, description="share of the moving road users that react; the rest repeat their log [1]", ge=0.0, le=1.0
     )
-    speed_spread: float = Field(0.1, description="spread of the desired speed [1]", ge=0.0, le=1.0)
-    gap_spread: float = Field(0.3, description="spread of the standstill gap [1]", ge=0.0, le=1.0)
-    headway_spread: float = Field(0.3, description="spread of the time gap [1]", ge=0.0, le=1.0)
-    acceleration_spread: float = Field(0.2, description="spread of the greatest acceleration [1]", ge=0.0, le=1.0)
-    deceleration_spread: float = Field(0.2, description="spread of the comfortable deceleration [1]", ge=0.0, le=1.0)
-    traffic: TrafficConfig = Field(TrafficConfig(), description="the manners that are spread, by class")
+    speed_spread: float = Field(default=0.1, description="spread of the desired speed [1]", ge=0.0, le=1.0)
+    gap_spread: float = Field(default=0.3, description="spread of the standstill gap [1]", ge=0.0, le=1.0)
+    headway_spread: float = Field(default=0.3, description="spread of the time gap [1]", ge=0.0, le=1.0)
+    acceleration_spread: float = Field(default=0.2, description="spread of the greatest acceleration [1]", ge=0.0, le=1.0)
+    deceleration_spread: float = Field(default=0.2, description="spread of the comfortable deceleration [1]", ge=0.0, le=1.0)
+    traffic: TrafficConfig = Field(default=TrafficConfig(), description="the manners that are spread, by class")
 
 
 class IdmTraffic:

@@ -5,17 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from wetoolkit.errors import ValidationError
 from wetoolkit_driving.geometry import ego_center, quads_touch
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic import idm
+from wetoolkit_driving.traffic.idm import Steps
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
 from wetoolkit_driving.traffic.paths import Path, path_of
 from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, Vehicle, World
-
-Steps = NDArray[np.int64]
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
 

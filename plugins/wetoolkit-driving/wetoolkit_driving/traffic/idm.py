@@ -15,7 +15,9 @@ from wetoolkit_driving.geometry import quads_touch
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic.manners import ACCELERATION, DECELERATION, EMERGENCY, GAP, HEADWAY
 from wetoolkit_driving.traffic.paths import SPACING
-from wetoolkit_driving.types import Bool, Byte, Double, Float, Int, Signal
+from wetoolkit_driving.types import Bool, Byte, Double, Float, Signal
+
+Steps = NDArray[np.int64]
 
 EXPONENT = 4.0  # of the free road
 NEAREST = 0.1  # metres: gaps are not taken smaller, so that nothing is divided by zero
@@ -136,8 +138,8 @@ def signal_gap(s: float, v: float, front: float, p: Double, stops: Double, signa
 
 @kernel
 def run(
-    first: int, last: int, dt: float, mode: Byte, entry: Int, s: Double, v: Double, delayed: Int,
-    paths: Double, wanted: Double, offset: Int, stops: Double, stop_offset: Int, p: Double, margin: float, anticipation: float,
+    first: int, last: int, dt: float, mode: Byte, entry: Steps, s: Double, v: Double, delayed: Steps,
+    paths: Double, wanted: Double, offset: Steps, stops: Double, stop_offset: Steps, p: Double, margin: float, anticipation: float,
     kind: Byte, sizes: Double, ignore: Bool, signals: Byte, pose: Float, velocity: Float, valid: Bool,
     ego: Double, ego_velocity: Double,
 ) -> None:  # fmt: skip

@@ -18,12 +18,12 @@ MOVERS = (AgentClass.VEHICLE, AgentClass.PEDESTRIAN, AgentClass.BICYCLE)
 class Manners(Config):
     """IDM parameters of one class."""
 
-    gap: float = Field(2.0, description="bumper to bumper at standstill [m]", ge=0.1)
-    headway: float = Field(1.5, description="time gap kept behind a leader [s]", ge=0.1)
-    acceleration: float = Field(1.5, description="greatest acceleration [m/s^2]", gt=0.0)
-    deceleration: float = Field(2.0, description="comfortable deceleration [m/s^2]", gt=0.0)
-    emergency: float = Field(7.0, description="greatest deceleration [m/s^2]", gt=0.0)
-    lateral: float = Field(3.0, description="greatest lateral acceleration taken in curves [m/s^2]", gt=0.0)
+    gap: float = Field(default=2.0, description="bumper to bumper at standstill [m]", ge=0.1)
+    headway: float = Field(default=1.5, description="time gap kept behind a leader [s]", ge=0.1)
+    acceleration: float = Field(default=1.5, description="greatest acceleration [m/s^2]", gt=0.0)
+    deceleration: float = Field(default=2.0, description="comfortable deceleration [m/s^2]", gt=0.0)
+    emergency: float = Field(default=7.0, description="greatest deceleration [m/s^2]", gt=0.0)
+    lateral: float = Field(default=3.0, description="greatest lateral acceleration taken in curves [m/s^2]", gt=0.0)
 
 
 VEHICLE = Manners(gap=2.0, headway=1.5, acceleration=1.5, deceleration=2.0, emergency=7.0, lateral=3.0)
@@ -34,12 +34,12 @@ PEDESTRIAN = Manners(gap=0.5, headway=0.5, acceleration=1.5, deceleration=2.0, e
 class TrafficConfig(Config):
     """How IDM agents move, by class; an agent's own ``manners`` go before these."""
 
-    vehicle: Manners = Field(VEHICLE, description="manners of vehicles")
-    bicycle: Manners = Field(BICYCLE, description="manners of cyclists")
-    pedestrian: Manners = Field(PEDESTRIAN, description="manners of pedestrians")
-    margin: float = Field(0.1, description="room kept on each side of the path a body sweeps [m]", ge=0.0, le=1.0)
+    vehicle: Manners = Field(default=VEHICLE, description="manners of vehicles")
+    bicycle: Manners = Field(default=BICYCLE, description="manners of cyclists")
+    pedestrian: Manners = Field(default=PEDESTRIAN, description="manners of pedestrians")
+    margin: float = Field(default=0.1, description="room kept on each side of the path a body sweeps [m]", ge=0.0, le=1.0)
     anticipation: float = Field(
-        1.0, description="crossing traffic is seen coming for so long, at constant velocity [s]", ge=0.0, le=3.0
+        default=1.0, description="crossing traffic is seen coming for so long, at constant velocity [s]", ge=0.0, le=3.0
     )
 
     def of(self, kind: int) -> Manners:
