@@ -111,6 +111,8 @@ class Imitation:
             if config.steps or judged < best_loss:
                 best, best_loss, waited = copy.deepcopy(network.state_dict()), judged, 0
             if config.patience and waited >= config.patience:
+                if progress:
+                    progress(total, total, f"stopped at step {step}: the held-out loss falls no more")
                 break
         return best, rows
 

@@ -87,6 +87,7 @@ def scored(block: Decisions[Any], policy: VocabularyVector, seed: int = 0) -> De
     hit = there[:, None] & (anchors[None, :, :, 0].max(2) > ahead[:, None])
     rewards = np.where(hit, 0.0, 0.4 + 0.6 * np.clip(way, 0, 1)).astype(np.float32)
     plan = policy.act(block.observation, seed)
+    assert plan.choice is not None and plan.log_prob is not None
     return replace(block, rewards=rewards, choice=plan.choice, log_prob=plan.log_prob, terms={"ep": np.clip(way, 0, 1)})
 
 
