@@ -67,7 +67,7 @@ def imported(code):
 
 def test_help_imports_nothing_heavy():
     code = "from wetoolkit.cli import execute\nassert execute(['--help']) == 0"
-    assert imported(code) & {*HEAVY, "pluggy", "psutil", "pebble"} == set()
+    assert imported(code) & {*HEAVY, "pluggy", "psutil", "pebble", "rich"} == set()
 
 
 @pytest.mark.parametrize("module", ["wetoolkit.plugin", "wetoolkit.registry", "wetoolkit.workers"])
