@@ -17,9 +17,7 @@ from wetoolkit.registry import load_registry
 def schemas(
     name: Annotated[str, typer.Argument(metavar="[FILE]", help="Print this one, such as experiment or reward/pdms.")] = "",
     write: Annotated[bool, typer.Option("--write", help="Bring the folder up to date.")] = False,
-    check: Annotated[
-        bool, typer.Option("--check", help="Exit with 2 unless every file is current.")
-    ] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit with 2 unless every file is current.")] = False,
     folder: Annotated[Path, typer.Option(help="Where they are kept.")] = Path("schemas"),
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
