@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from wetoolkit.cli.output import show, show_json
 from wetoolkit.errors import DataError
+
+if TYPE_CHECKING:
+    from wetoolkit.report import Section
 
 
 def report(
@@ -21,7 +24,7 @@ def report(
 ) -> None:
     """Show what a run came to, and write it to report/report.md. Example: wetool report runs/quickstart"""
     from wetoolkit.registry import load_registry
-    from wetoolkit.report import gather, insert, render, sections
+    from wetoolkit.report import gather, headline, insert, render, sections
     from wetoolkit.store import write_atomic
 
     found = gather(run)
@@ -29,16 +32,20 @@ def report(
     target = run / "report" / "report.md"
     write_atomic(target, render(found.manifest.experiment or run.name, parts).encode())
     if into is not None:
-        headline = [section for section in parts if section.title in ("Results", "Comparisons")]
-        write_atomic(into, insert(_text(into), headline, str(into)).encode())
+        write_atomic(into, insert(_text(into), headline(found), str(into)).encode())
     if json:
         show_json([{"title": s.title, "text": s.text, "rows": [] if s.table is None else s.table.to_dicts()} for s in parts])
         return
     for section in parts:
-        typer.echo(f"\n{section.title}\n" + section.text.replace("**", ""))
-        if section.table is not None:
-            show(section.table, False)
+        show_section(section)
     typer.echo(f"\nwritten to {target}")
+
+
+def show_section(section: Section) -> None:
+    """Print a section for people."""
+    typer.echo("\n".join(["", section.title, *([section.text.replace("**", "")] if section.text else [])]))
+    if section.table is not None:
+        show(section.table, False)
 
 
 def _text(path: Path) -> str:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from wetoolkit.cli import FAILED_ITEMS
-from wetoolkit.cli.output import show, show_json
+from wetoolkit.cli.output import show_json
+from wetoolkit.cli.report import show_section
 
 if TYPE_CHECKING:
     from wetoolkit.experiment import Experiment
@@ -67,16 +68,16 @@ def locate(path: Path, settings: Sequence[str], out: Path | None) -> tuple[Exper
 
 def conclude(finished: Finished, json: bool) -> None:
     """The tables of a finished run, and a line on what failed."""
-    from wetoolkit.store import read_table
+    from wetoolkit.report import gather, headline
 
-    tables = {name: finished.folder / "tables" / f"{name}.parquet" for name in ("results", "comparisons")}
-    made = {name: read_table(path) for name, path in tables.items() if finished.complete and path.exists()}
+    found = gather(finished.folder)
     if json:
-        document: dict[str, Any] = {name: table.to_dicts() for name, table in made.items()}
+        made = {"results": found.results, "comparisons": found.comparisons} if finished.complete else {}
+        document: dict[str, Any] = {name: table.to_dicts() for name, table in made.items() if table is not None}
         show_json({"run": str(finished.folder), "complete": finished.complete, **document, "failed": finished.failed.to_dicts()})
         return
-    for name, table in made.items():
-        show(headline(table), False, title=name)
+    for section in headline(found) if finished.complete else []:
+        show_section(section)
     if finished.cached:
         typer.echo("everything was done already")
     if len(finished.failed):
@@ -85,8 +86,3 @@ def conclude(finished: Finished, json: bool) -> None:
         typer.echo(f"{len(finished.failed)} items failed, the first: {where}: {first['reason'].splitlines()[0]}")
         typer.echo(f"all of them: {finished.folder / 'tables' / 'failed.parquet'}")
     typer.echo(f"{'done' if finished.complete else 'stopped where asked'}: {finished.folder} (wetool report {finished.folder})")
-
-
-def headline(table: Any) -> Any:
-    """The rows that answer the question: success and score; every term is in the Parquet file."""
-    return table.filter(table["measure"].is_in(["success", "score"]))

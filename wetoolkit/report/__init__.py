@@ -2,6 +2,6 @@
 
 from wetoolkit.report.gather import Run, gather
 from wetoolkit.report.markdown import insert, render
-from wetoolkit.report.sections import Section, sections
+from wetoolkit.report.sections import Section, headline, sections
 
-__all__ = ["Run", "Section", "gather", "insert", "render", "sections"]
+__all__ = ["Run", "Section", "gather", "headline", "insert", "render", "sections"]

@@ -32,6 +32,11 @@ def sections(run: Run, extra: Iterable[tuple[str, str]] = ()) -> list[Section]:
     return [section for section in found if section is not None]
 
 
+def headline(run: Run) -> list[Section]:
+    """What the run was for: results and comparisons."""
+    return [section for section in (_results(run), _comparisons(run)) if section is not None]
+
+
 def percent(value: float | None, low: float | None = None, high: float | None = None) -> str:
     """A share in percent, with its interval where it has one: "85.3 [81.2, 88.9]"."""
     if value is None:
