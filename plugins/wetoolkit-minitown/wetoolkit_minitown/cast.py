@@ -202,12 +202,12 @@ def _stage(place: Place, rng: np.random.Generator, event: str, way: Int, s: floa
     if event in ("jaywalker", "crossing-cyclist"):
         return _crosser(place, rng, event == "crossing-cyclist", way, s)
     if event == "hard-braking-leader":
-        after = int(rng.integers(25, 80))
+        after = int(rng.integers(28, 80))
         return Stage(BRAKER, after, 0.0, 0.0, rng.uniform(4.5, 7.0), rng.uniform(0.0, 2.0), rng.uniform(1.0, 3.0), 0.0), nobody
     if event == "cut-in":
         side = 1.0 if place.town.tracks[int(way[0])].lane == 1 else -1.0
         change, gap = rng.uniform(1.6, 2.6), rng.uniform(3.0, 8.0)
-        return Stage(CUTTER, 26, 0.0, change, rng.uniform(2.0, 4.5), rng.uniform(2.5, 6.0), gap, side), nobody
+        return Stage(CUTTER, 28, 0.0, change, rng.uniform(2.0, 4.5), rng.uniform(2.5, 6.0), gap, side), nobody
     return REST, nobody
 
 
@@ -215,14 +215,14 @@ def _crosser(
     place: Place, rng: np.random.Generator, cyclist: bool, way: Int, s: float
 ) -> tuple[Stage, tuple[Double, float, float]]:
     """Somebody who sets off across the ego's lane so as to be in its middle about when the ego would get there."""
-    at, along = _ahead(place, way, s, rng.uniform(45.0, 150.0))
+    at, along = _ahead(place, way, s, rng.uniform(62.0, 160.0))
     track = place.town.tracks[int(way[at])]
     road = place.town.roads[track.road]
     from_right = rng.random() < (0.5 if cyclist else 0.65)
     kerb = road.lanes * LANE + road.parking_width + CYCLE + 0.4 + (rng.uniform(0.5, 5.0) if cyclist else 0.0)
     inner = (track.lane + 0.5) * LANE
     way_to_go = kerb - inner if from_right else kerb + inner
-    time = rng.uniform(2.0, 3.4)
+    time = rng.uniform(2.2, 3.6)
     speed = float(np.clip(way_to_go / time, *((2.5, 5.0) if cyclist else (1.2, 3.0))))
     h = float(heading(track.xy)[int(along / DS)])
     side = 1.0 if from_right else -1.0
@@ -238,7 +238,7 @@ def _ahead(place: Place, way: Int, s: float, distance: float) -> tuple[int, floa
     for at, k in enumerate(way):
         length = float(place.net.length[k])
         if place.net.kind[k] == CAR and (left < 0.85 * length or left < length + 20.0):
-            low = max(0.3 * length, s + 35.0 if at == 0 else 0.0)
+            low = max(0.3 * length, s + 62.0 if at == 0 else 0.0)
             if low < 0.85 * length:
                 return at, float(np.clip(left, low, 0.85 * length))
         left -= length
