@@ -59,7 +59,7 @@ def load_block(data: bytes, cls: type[T], world: type | None = None, source: str
     header = read_header(data, source)
     try:
         arrays = load_tensors(data)
-    except (safetensors.SafetensorError, ValueError) as error:
+    except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
         raise StoreError(f"not a complete safetensors file: {error}", file=source, way_out="remove it: it is made again") from error
     return [decode(cls, arrays, tree, world) for tree in header["values"]], header["facts"]
 
@@ -69,6 +69,8 @@ def read_header(data: bytes, source: str = "") -> dict[str, Json]:
     try:
         length = int.from_bytes(data[:8], "little")
         header: dict[str, Json] = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["wetoolkit"])
+        if not (isinstance(header["values"], list) and isinstance(header["facts"], dict)):
+            raise ValueError(header)
     except (ValueError, KeyError, TypeError) as error:
         raise StoreError(
             "not an artefact of this toolkit, or cut short", file=source, way_out="remove it: it is made again"

@@ -97,7 +97,8 @@ class Shards:
     """An Experience over shard files (``wetoolkit.types.Experience``).
 
     ``batches`` shuffles the order of the shards, reads as many of them at a time as ``memory_mb`` allows, and shuffles the rows
-    within that window: over all rows at once where the whole set fits. The order depends on the seed, the paths' order and ``memory_mb`` only.
+    within that window: over all rows at once where the whole set fits. The order depends on the seed, the paths' order and
+    ``memory_mb`` only.
     """
 
     def __init__(

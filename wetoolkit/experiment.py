@@ -275,7 +275,8 @@ class Parts:
         found: list[tuple[str, Kind, Part | None]] = [
             ("dataset", "dataset", e.dataset), ("policy", "policy", e.policy), ("pretrain", "algorithm", e.pretrain),
             ("miner", "miner", e.miner), ("reconstructor", "reconstructor", e.reconstructor),
-            ("simulator", "simulator", e.simulator), ("reward", "reward", e.reward), ("algorithm", "algorithm", e.algorithm), ("executor", "executor", e.executor),
+            ("simulator", "simulator", e.simulator), ("reward", "reward", e.reward),
+            ("algorithm", "algorithm", e.algorithm), ("executor", "executor", e.executor),
             ("evaluate.reward", "reward", e.evaluate.reward), ("evaluate.behaviour", "behaviour", e.evaluate.behaviour),
             ("evaluate.rare_miner", "miner", e.evaluate.rare_miner),
         ]  # fmt: skip

@@ -16,7 +16,7 @@ import platform
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -202,10 +202,10 @@ def read_table(path: Path) -> pl.DataFrame:
 
 @dataclass
 class Store:
-    """One run folder. ``damaged`` counts artefacts found cut short or altered since the folder was opened."""
+    """One run folder, and the files in it that were found cut short or altered since it was opened."""
 
     folder: Path
-    damaged: int = 0
+    spoilt: set[Path] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         try:
@@ -215,6 +215,11 @@ class Store:
             raise StoreError(
                 f"no run folder can be made: {error.strerror}", file=self.folder, way_out="choose another --out"
             ) from error
+
+    @property
+    def damaged(self) -> int:
+        """How many files were found damaged."""
+        return len(self.spoilt)
 
     @contextmanager
     def lock(self) -> Iterator[None]:
@@ -255,7 +260,7 @@ class Store:
         found = file_digest(path)
         if found == due:
             return found
-        self.damaged += 1
+        self.spoilt.add(path)
         return None
 
     @property
@@ -267,7 +272,7 @@ class Store:
         try:
             return Manifest.model_validate_json(read_bytes(path))
         except PydanticError:
-            self.damaged += 1
+            self.spoilt.add(path)
             path.replace(path.with_suffix(".damaged"))
             return Manifest()
 

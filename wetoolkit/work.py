@@ -110,6 +110,7 @@ class Session:
     first: str = ""  # first stage that may run; "" is the first of all
     last: str = ""
     lost: list[Failed] = field(default_factory=list)  # items lost with a whole chunk; tried again by the next start
+    counted: int = 0  # damaged artefacts that stand in the ledger already
 
     @property
     def order(self) -> list[str]:
@@ -170,13 +171,13 @@ class Session:
         return Made(name, record.digest, paths, record.items, record.failed)
 
     def _do(self, name: str, key: str, base: Any, make: Callable[[Work], Sequence[Path]]) -> Made:
-        before, damaged = len(self.lost), self.store.damaged
+        before = len(self.lost)
         with Ledger(self.store.folder).stage(name) as cost:
             work = Work(self, name, base, cost)
             try:
                 paths = make(work)
             finally:
-                cost.damaged = self.store.damaged - damaged
+                cost.damaged, self.counted = self.store.damaged - self.counted, self.store.damaged
         failed = sum(len(facts.get("failed", ())) for facts in map(read_facts, filter(is_block, paths)))
         cost_failed = failed + len(self.lost) - before
         sums = [self.store.digest(path) for path in paths]
