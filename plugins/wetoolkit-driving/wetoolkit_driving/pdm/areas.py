@@ -27,7 +27,7 @@ class Areas(NamedTuple):
     kind: Byte  # [P] types.AreaKind
     on_route: Bool  # [P]
     bounds: Double  # [P, 4] x min, y min, x max, y max
-    slab_offset: Int  # [P + 1] first slab of each ring
+    scale: Double  # [P] slabs a metre of height, 0 for a flat ring
     edge_offset: Int  # [S + 1] first entry of each slab
     edges: Int  # [E] index of an edge's first vertex in xy
 
@@ -36,35 +36,37 @@ def index_areas(xy: Double, offset: Int, kind: Byte, on_route: Bool) -> Areas:
     """Areas from ragged rings; a repeated first vertex at a ring's end is harmless."""
     # copies, so that every map has the same memory layout and the kernels are compiled once
     xy, offset = np.array(xy, np.float64, order="C"), np.array(offset, np.int64)
-    bounds, slab_offset, edge_offset, edges = _slabs(xy, offset)
+    bounds, scale, edge_offset, edges = _slabs(xy, offset)
     return Areas(
         xy,
         offset,
         np.array(kind, np.uint8),
         np.array(on_route, np.bool_),
         bounds,
-        slab_offset,
+        scale,
         edge_offset,
         edges,
     )
 
 
 @kernel
-def _slab(y: float, low: float, high: float, count: int) -> int:
-    """Slab of a height; monotone in y, so that an edge's slabs hold those of all its points."""
-    if not high > low:
-        return 0
-    return min(max(int((y - low) / (high - low) * count), 0), count - 1)
+def _slab(y: float, low: float, scale: float, count: int) -> int:
+    """Slab of a height (a ring has as many slabs as edges); monotone in y, so that an edge's slabs hold those of all its points."""
+    return min(max(int((y - low) * scale), 0), count - 1)
 
 
 @kernel
-def _slabs(xy: Double, offset: Int) -> tuple[Double, Int, Int, Int]:
+def _slabs(xy: Double, offset: Int) -> tuple[Double, Double, Int, Int]:
     rings = offset.shape[0] - 1
     bounds = np.empty((rings, 4))
     for p in range(rings):
         ring = xy[offset[p] : offset[p + 1]]
         bounds[p, 0], bounds[p, 1] = ring[:, 0].min(), ring[:, 1].min()
         bounds[p, 2], bounds[p, 3] = ring[:, 0].max(), ring[:, 1].max()
+    scale = np.zeros(rings)
+    for p in range(rings):
+        if bounds[p, 3] > bounds[p, 1]:
+            scale[p] = (offset[p + 1] - offset[p]) / (bounds[p, 3] - bounds[p, 1])
     total = offset[rings]
     edge_offset = np.zeros(total + 1, np.int64)  # one slab an edge
     edges = np.empty(0, np.int64)
@@ -79,17 +81,17 @@ def _slabs(xy: Double, offset: Int) -> tuple[Double, Int, Int, Int]:
             fill = edge_offset[:-1].copy()
         for p in range(rings):
             start, count = offset[p], offset[p + 1] - offset[p]
-            low, high = bounds[p, 1], bounds[p, 3]
+            low = bounds[p, 1]
             for i in range(count):
                 a, b = xy[start + i, 1], xy[start + (i + 1) % count, 1]
-                first, last = _slab(min(a, b), low, high, count), _slab(max(a, b), low, high, count)
+                first, last = _slab(min(a, b), low, scale[p], count), _slab(max(a, b), low, scale[p], count)
                 for s in range(start + first, start + last + 1):
                     if turn == 0:
                         edge_offset[s] += 1
                     else:
                         edges[fill[s]] = start + i
                         fill[s] += 1
-    return bounds, offset.copy(), edge_offset, edges
+    return bounds, scale, edge_offset, edges
 
 
 @kernel
@@ -99,7 +101,7 @@ def inside_area(areas: Areas, p: int, x: float, y: float) -> bool:
     if x <= areas.bounds[p, 0] or x >= areas.bounds[p, 2] or y <= low or y >= high:
         return False
     start, end = areas.offset[p], areas.offset[p + 1]
-    slab = areas.slab_offset[p] + _slab(y, low, high, end - start)
+    slab = start + _slab(y, low, areas.scale[p], end - start)  # a ring's slabs lie where its vertices do
     odd = False
     for e in range(areas.edge_offset[slab], areas.edge_offset[slab + 1]):
         i = areas.edges[e]

@@ -81,9 +81,11 @@ def _extent(bounds: Double, valid: Bool) -> Double:
 def _score(
     states: Double, half: Double, areas: Areas, boxes: Double, valid: Bool, kind: Byte, speed: Double, line: Double, lengths: Double
 ) -> tuple[Double, Int, Byte]:
+    count, steps = states.shape[0], states.shape[1]
     outlines = bounds_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], boxes.shape[1], 4)
     extent = _extent(outlines, valid)
-    count, steps = states.shape[0], states.shape[1]
+    windows = _windows(outlines, valid, steps)
+    sweep = np.empty((steps, 4))
     values = np.ones((5, count))  # nc, dac, ttc, ddc, progress
     marks = np.full((6, count), -1, np.int64)  # collision state and track, ttc state and track, off-road state, touch state
     flags = np.zeros((count, steps), np.uint8)
@@ -99,7 +101,7 @@ def _score(
                 values[1, n], marks[4, n] = 0.0, t
                 break
         met = 0
-        reach = _reach(path, outline)
+        reach = _reach(path, outline, sweep)
         for k in range(kind.shape[0]):
             if extent[k, 0] <= reach[2] and extent[k, 2] >= reach[0] and extent[k, 1] <= reach[3] and extent[k, 3] >= reach[1]:
                 near[met] = k
@@ -107,7 +109,7 @@ def _score(
         for i in range(met):
             k = near[i]
             _collide(path, corners, outline, boxes, outlines, valid, k, kind[k], speed[k], flags[n], n, values, marks)
-            _close_in(path, corners, outline, boxes, outlines, valid, k, flags[n], n, values, marks)
+            _close_in(path, corners, outline, sweep, boxes, outlines, windows, valid, k, flags[n], n, values, marks)
         values[3, n] = _direction(centre, flags[n])
         values[4, n] = 0.0
         if lengths.shape[0] > 0:
@@ -132,14 +134,29 @@ def _place(path: Double, half: Double, corners: Double, centre: Double) -> None:
 
 
 @kernel
-def _reach(path: Double, outline: Double) -> tuple[float, float, float, float]:
-    """Bounds of all a trajectory touches, its boxes shifted ahead by 0.9 s included."""
-    x0, y0, x1, y1 = np.inf, np.inf, -np.inf, -np.inf
+def _windows(outlines: Double, valid: Bool, steps: int) -> Double:
+    """[T, K, 4] bounds of each track over its frames among t, t + 3, t + 6, t + 9; inside out where it is in none."""
+    windows = np.empty((steps, valid.shape[1], 4))
+    windows[:, :, :2], windows[:, :, 2:] = np.inf, -np.inf
+    for t in range(steps):
+        for f in (0, 3, 6, 9):
+            for k in range(valid.shape[1]):
+                if valid[t + f, k]:
+                    for axis in range(2):
+                        windows[t, k, axis] = min(windows[t, k, axis], outlines[t + f, k, axis])
+                        windows[t, k, 2 + axis] = max(windows[t, k, 2 + axis], outlines[t + f, k, 2 + axis])
+    return windows
+
+
+@kernel
+def _reach(path: Double, outline: Double, sweep: Double) -> tuple[float, float, float, float]:
+    """Bounds of all that a trajectory's boxes and their shifts by 0.9 s cover; ``sweep`` [T, 4] is filled with each state's."""
     for t in range(path.shape[0]):
-        ahead = 0.9 * math.hypot(path[t, 3], path[t, 4]) + 1e-6
-        x0, y0 = min(x0, outline[t, 0] - ahead), min(y0, outline[t, 1] - ahead)
-        x1, y1 = max(x1, outline[t, 2] + ahead), max(y1, outline[t, 3] + ahead)
-    return x0, y0, x1, y1
+        way, slack = 0.9 * math.hypot(path[t, 3], path[t, 4]), 1e-6  # slack: a filter only, the exact tests follow
+        dx, dy = way * math.cos(path[t, 2]), way * math.sin(path[t, 2])
+        sweep[t, 0], sweep[t, 1] = outline[t, 0] + min(dx, 0.0) - slack, outline[t, 1] + min(dy, 0.0) - slack
+        sweep[t, 2], sweep[t, 3] = outline[t, 2] + max(dx, 0.0) + slack, outline[t, 3] + max(dy, 0.0) + slack
+    return sweep[:, 0].min(), sweep[:, 1].min(), sweep[:, 2].max(), sweep[:, 3].max()
 
 
 @kernel
@@ -154,38 +171,48 @@ def _find_areas(path: Double, corners: Double, centre: Double, outline: Double, 
                 near[met] = p
                 met += 1
     for t in range(path.shape[0]):
-        flags[t] = _areas_of_state(path[t], corners[t], centre[t], outline[t], areas, near[:met])
+        flags[t] = _areas_of_state(path, corners, centre, outline, t, areas, near, met)
 
 
 @kernel
-def _areas_of_state(state: Double, corners: Double, centre: Double, outline: Double, areas: Areas, near: Int) -> int:
-    x0, y0, x1, y1 = outline[0], outline[1], outline[2], outline[3]
+def _areas_of_state(
+    path: Double, corners: Double, centre: Double, outline: Double, t: int, areas: Areas, near: Int, met: int
+) -> int:
+    """The bits of state t from the ``met`` areas in ``near``."""
     lanes, one_holds_all, on_route, crossing, drivable = 0, False, False, False, 0
-    for p in near:
-        kind, bounds = areas.kind[p], areas.bounds[p]
-        if bounds[0] > x1 or bounds[2] < x0 or bounds[1] > y1 or bounds[3] < y0:
+    bounds = areas.bounds
+    for i in range(met):
+        p = near[i]
+        kind = areas.kind[p]
+        if (
+            bounds[p, 0] > outline[t, 2]
+            or bounds[p, 2] < outline[t, 0]
+            or bounds[p, 1] > outline[t, 3]
+            or bounds[p, 3] < outline[t, 1]
+        ):
             continue
+        if kind > 1 and drivable == 15 and kind != 4:
+            continue
+        held = 0
+        for c in range(4):
+            if (kind <= 1 or not drivable & (1 << c)) and inside_area(areas, p, corners[t, c, 0], corners[t, c, 1]):
+                held |= 1 << c
         if kind <= 1:
-            held = 0
-            for c in range(4):
-                held += inside_area(areas, p, corners[c, 0], corners[c, 1])
             lanes += held > 0
-            one_holds_all = one_holds_all or held == 4
-            on_route = on_route or (areas.on_route[p] and inside_area(areas, p, centre[0], centre[1]))
+            one_holds_all = one_holds_all or held == 15
+            on_route = on_route or (areas.on_route[p] and inside_area(areas, p, centre[t, 0], centre[t, 1]))
         else:
-            for c in range(4):
-                if not drivable & (1 << c) and inside_area(areas, p, corners[c, 0], corners[c, 1]):
-                    drivable |= 1 << c
-            crossing = crossing or (kind == 4 and inside_area(areas, p, state[0], state[1]))
+            drivable |= held
+            crossing = crossing or (kind == 4 and inside_area(areas, p, path[t, 0], path[t, 1]))
     bits = 1 if lanes > 1 and not one_holds_all else 0
     bits |= 0 if drivable == 15 else 2
     return bits | (0 if on_route else 4) | (8 if crossing else 0)
 
 
 @kernel
-def _apart(a: Double, b: Double, dx: float, dy: float) -> bool:
-    """Whether bounds a [4], shifted by (dx, dy), and bounds b [4] are apart."""
-    return a[0] + dx > b[2] or a[2] + dx < b[0] or a[1] + dy > b[3] or a[3] + dy < b[1]
+def _apart(a: Double, t: int, b: Double, f: int, k: int, dx: float, dy: float) -> bool:
+    """Whether bounds a[t], shifted by (dx, dy), and bounds b[f, k] are apart. (Slices would cost more than the test.)"""
+    return a[t, 0] + dx > b[f, k, 2] or a[t, 2] + dx < b[f, k, 0] or a[t, 1] + dy > b[f, k, 3] or a[t, 3] + dy < b[f, k, 1]
 
 
 @kernel
@@ -216,7 +243,7 @@ def _collide(
 ) -> None:
     """NC of one track: its first touch decides."""
     for t in range(path.shape[0]):
-        if not valid[t, k] or _apart(outline[t], outlines[t, k], 0.0, 0.0) or not quads_touch(corners[t], boxes[t, k]):
+        if not valid[t, k] or _apart(outline, t, outlines, t, k, 0.0, 0.0) or not quads_touch(corners[t], boxes[t, k]):
             continue
         if marks[5, n] < 0 or t < marks[5, n]:
             marks[5, n] = t
@@ -240,21 +267,14 @@ def _at_fault(state: Double, corners: Double, box: Double, kind: int, first_spee
 
 @kernel
 def _close_in(
-    path: Double,
-    corners: Double,
-    outline: Double,
-    boxes: Double,
-    outlines: Double,
-    valid: Bool,
-    k: int,
-    flags: Byte,
-    n: int,
-    values: Double,
-    marks: Int,
-) -> None:
+    path: Double, corners: Double, outline: Double, sweep: Double, boxes: Double, outlines: Double, windows: Double, valid: Bool,
+    k: int, flags: Byte, n: int, values: Double, marks: Int,
+) -> None:  # fmt: skip
     """TTC of one track: the first touch of a shifted box decides."""
     shifted = np.empty((4, 2))
     for t in range(path.shape[0]):
+        if _apart(sweep, t, windows, t, k, 0.0, 0.0):
+            continue
         speed = math.hypot(path[t, 3], path[t, 4])
         if speed < 0.005:
             continue
@@ -262,10 +282,10 @@ def _close_in(
         for f in (0, 3, 6, 9):
             if not valid[t + f, k]:
                 continue
-            box = boxes[t + f, k]
             dx, dy = cos * speed * f * 0.1, sin * speed * f * 0.1
-            if _apart(outline[t], outlines[t + f, k], dx, dy):
+            if _apart(outline, t, outlines, t + f, k, dx, dy):
                 continue
+            box = boxes[t + f, k]
             for c in range(4):
                 shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
             if not quads_touch(shifted, box):
