@@ -1,5 +1,6 @@
 """The data set: splits, labels, names, the cache, and its contract."""
 
+import hashlib
 import os
 import pickle
 import re
@@ -11,14 +12,15 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from wetoolkit.codec import encode
-from wetoolkit.errors import DataError, UnknownName
-from wetoolkit.testing import DatasetContract
-from wetoolkit.types import Ref
 from wetoolkit_driving.types import AgentClass
 from wetoolkit_minitown import cache
 from wetoolkit_minitown.cast import STAGED
 from wetoolkit_minitown.dataset import HISTORY, STEPS, Minitown, MinitownConfig, _log
+
+from wetoolkit.codec import encode
+from wetoolkit.errors import DataError, UnknownName
+from wetoolkit.testing import DatasetContract
+from wetoolkit.types import Ref
 
 MICRO = {
     "train_towns": 1, "val_towns": 1, "test_towns": 1, "train_logs": 2, "fleet_logs": 1, "val_logs": 1, "test_logs": 1,
@@ -90,8 +92,9 @@ def test_every_class_is_there_and_nobody_comes_or_goes(town_data: Minitown) -> N
 def test_the_expert_scores_well(town_data: Minitown) -> None:
     """Its recorded future as a plan under the PDM score, whose dynamics and geometry are not ours."""
     reward_module = pytest.importorskip("wetoolkit_driving.pdm.reward")
-    from wetoolkit.types import Situation
     from wetoolkit_driving.domain import Driving
+
+    from wetoolkit.types import Situation
 
     scenarios = [town_data.load(ref) for split in ("train", "test-rare") for ref in town_data.index(split)]
     situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
@@ -121,10 +124,9 @@ def test_another_process_reads_the_same(town_data: Minitown, config: MinitownCon
     script = (
         "import hashlib, sys, json; from wetoolkit.types import Ref; from wetoolkit_minitown.dataset import *\n"
         f"s = Minitown(MinitownConfig(**{settings!r})).load(Ref({ref.id!r}, {ref.split!r}, {ref.log!r}))\n"
-        "w = s.world; print(hashlib.sha256(b''.join(a.tobytes() for a in (w.ego.states, w.agents.pose, w.signals, w.map.lane_xy))).hexdigest())"
+        "w = s.world; every = (w.ego.states, w.agents.pose, w.signals, w.map.lane_xy)\n"
+        "print(hashlib.sha256(b''.join(a.tobytes() for a in every)).hexdigest())"
     )
-    import hashlib
-
     w = town_data.load(ref).world
     mine = hashlib.sha256(b"".join(a.tobytes() for a in (w.ego.states, w.agents.pose, w.signals, w.map.lane_xy))).hexdigest()
     children = [subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) for _ in range(2)]

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+from shapely import LineString
 from wetoolkit_driving.types import AreaKind
 from wetoolkit_minitown.cast import Place
 from wetoolkit_minitown.network import build_net
@@ -74,7 +75,7 @@ def test_lanes_lie_in_their_areas_and_on_drivable_ground(place: Place) -> None:
     ground = shapely.union_all([shapely.Polygon(road.area(i)).buffer(1e-6) for i in drivable])
     for lane in range(road.lanes):
         line = shapely.LineString(road.centre_line(lane))
-        assert ground.covers(line.buffer(1.5, cap_style="flat"))
+        assert line.buffer(1.5, cap_style="flat").difference(ground).area < 0.01  # m^2: a lane's first edge need not be square
         assert shapely.Polygon(road.area(int(road.lane_area[lane]))).is_valid
         assert shapely.Polygon(road.area(int(road.lane_area[lane]))).buffer(0.1).covers(line)
 
@@ -97,8 +98,8 @@ def test_towns_have_all_that_was_promised() -> None:
 
 def test_every_town_can_stage_a_cut_in() -> None:
     for seed in range(30):
-        place = Place.build("town", (11, seed))
-        assert len(place.broad) > 0
+        town = build_town(np.random.default_rng((11, seed)))
+        assert any(t.kind == CAR and town.roads[t.road].lanes > 1 and LineString(t.xy).length > 100 for t in town.tracks)
 
 
 def test_a_cut_map_keeps_what_it_refers_to() -> None:

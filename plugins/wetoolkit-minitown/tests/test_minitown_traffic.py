@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import shapely
+from wetoolkit_driving.geometry import box_corners
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_RATE, AgentClass, Vehicle
 from wetoolkit_minitown.cast import STAGED, Density, Place, draw_cast
 from wetoolkit_minitown.log import Log, collides, record, touching
@@ -60,9 +61,8 @@ def test_touching_agrees_with_shapely() -> None:
     rng = np.random.default_rng(0)
     pose = np.concatenate([rng.uniform(-4, 4, (40, 5, 2)), rng.uniform(-3, 3, (40, 5, 1))], -1)
     size = rng.uniform(0.5, 4.0, (40, 2))
-    boxes = [[shapely.affinity.translate(shapely.affinity.rotate(shapely.box(-a / 2, -b / 2, a / 2, b / 2), h, use_radians=True), x, y)
-              for x, y, h in track] for (a, b), track in zip(size, pose, strict=True)]  # fmt: skip
-    expected = sum(boxes[i][t].intersects(boxes[j][t]) for i in range(40) for j in range(i) for t in range(5))
+    shapes = [[shapely.Polygon(box_corners(at, a, b)) for at in track] for (a, b), track in zip(size, pose, strict=True)]
+    expected = sum(shapes[i][t].intersects(shapes[j][t]) for i in range(40) for j in range(i) for t in range(5))
     assert touching(pose, size, np.ones(40, bool)) == expected
 
 
@@ -105,7 +105,9 @@ def test_nobody_enters_on_red(places: list[Place]) -> None:
     for link in np.flatnonzero((net.signal >= 0) & (net.origin >= 0)):
         line = place.town.tracks[net.origin[link]].xy[-1]
         direction = net.pose[net.offset[link], 2]
-        front = drivers[..., :2] + cast.drivers.body[:, 1, None, None] * np.stack([np.cos(drivers[..., 2]), np.sin(drivers[..., 2])], -1)
+        front = drivers[..., :2] + cast.drivers.body[:, 1, None, None] * np.stack(
+            [np.cos(drivers[..., 2]), np.sin(drivers[..., 2])], -1
+        )
         along = (front - line) @ np.array([np.cos(direction), np.sin(direction)])
         beside = np.abs((front - line) @ np.array([-np.sin(direction), np.cos(direction)]))
         crossed = (along[:, :-1] < 0) & (along[:, 1:] >= 0) & (beside[:, 1:] < 0.8) & (along[:, 1:] < 2.0)

@@ -72,6 +72,18 @@ def at_track(pose, offset, step, k, s):  # type: ignore[no-untyped-def]
 
 
 @njit(cache=True)
+def nearest(net, k, s, x, y):  # type: ignore[no-untyped-def]
+    """Metres along track ``k`` that are nearest to a point, to a centimetre, looked for within 10 m of ``s``."""
+    best, found = 1e18, s
+    for n in range(-1000, 1001):
+        px, py, _ = at_track(net.pose, net.offset, net.step, k, s + 0.01 * n)
+        d = (px - x) ** 2 + (py - y) ** 2
+        if d < best:
+            best, found = d, s + 0.01 * n
+    return found
+
+
+@njit(cache=True)
 def idm(v, want, gap, lead, lead_acc, headway, a, b, still):  # type: ignore[no-untyped-def]
     """Acceleration m/s^2 towards ``want`` behind a leader at ``gap`` metres with speed ``lead`` (gap above 1e8: none).
 
@@ -292,7 +304,9 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             clear = s[1] - body[1, 2] - s[0] - body[0, 1]
             if abs(clear - stage.gap) < 1.5 and abs(v[1] - v[0]) < 1.5 and s[1] < net.length[lane[1]] - 45.0:
                 trigger, target, began = t, 1, v[0]
+                x, y, _ = at_track(net.pose, net.offset, net.step, lane[1], s[1])
                 path[1], lane[1] = path[0], lane[0]
+                s[1] = nearest(net, lane[0], s[1], x, y)
                 hidden[1] = True
         for r in range(n_stand):
             going = r == 0 and stage.kind == 1 and trigger >= 0 and gone[r] < standers.length[r]
