@@ -6,7 +6,7 @@ Each ring's height is cut into as many slabs as it has edges; a point meets the 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,14 +32,14 @@ class Areas(NamedTuple):
     edges: Int  # [E] index of an edge's first vertex in xy
 
 
-def index_areas(xy: Double, offset: Int, kind: Byte, on_route: Bool) -> Areas:
+def index_areas(xy: Double, offset: NDArray[np.integer[Any]], kind: Byte, on_route: Bool) -> Areas:
     """Areas from ragged rings; a repeated first vertex at a ring's end is harmless."""
     # copies, so that every map has the same memory layout and the kernels are compiled once
-    xy, offset = np.array(xy, np.float64, order="C"), np.array(offset, np.int64)
-    bounds, scale, edge_offset, edges = _slabs(xy, offset)
+    xy, starts = np.array(xy, np.float64, order="C"), np.array(offset, np.int64)
+    bounds, scale, edge_offset, edges = _slabs(xy, starts)
     return Areas(
         xy,
-        offset,
+        starts,
         np.array(kind, np.uint8),
         np.array(on_route, np.bool_),
         bounds,

@@ -36,17 +36,17 @@ class PdmClosedConfig(Config):
     """Settings of ``pdm-closed``; the defaults are NAVSIM's."""
 
     offsets: tuple[float, ...] = Field(
-        (0.0, -1.0, 1.0), description="lateral offsets of the proposals, left positive [m]", min_length=1
+        default=(0.0, -1.0, 1.0), description="lateral offsets of the proposals, left positive [m]", min_length=1
     )
     fractions: tuple[float, ...] = Field(
-        (0.2, 0.4, 0.6, 0.8, 1.0), description="desired speeds as parts of the speed limit [1]", min_length=1
+        default=(0.2, 0.4, 0.6, 0.8, 1.0), description="desired speeds as parts of the speed limit [1]", min_length=1
     )
-    fallback_speed: float = Field(15.0, description="speed limit where the map gives none [m/s]", gt=0)
-    gap: float = Field(1.0, description="IDM: least distance to the leader [m]", gt=0)
-    headway: float = Field(1.5, description="IDM: time headway [s]", ge=0)
-    acceleration: float = Field(1.5, description="IDM: greatest acceleration [m/s^2]", gt=0)
-    deceleration: float = Field(3.0, description="IDM: comfortable deceleration [m/s^2]", gt=0)
-    exponent: float = Field(10.0, description="IDM: exponent of the free road [1]", gt=0)
+    fallback_speed: float = Field(default=15.0, description="speed limit where the map gives none [m/s]", gt=0)
+    gap: float = Field(default=1.0, description="IDM: least distance to the leader [m]", gt=0)
+    headway: float = Field(default=1.5, description="IDM: time headway [s]", ge=0)
+    acceleration: float = Field(default=1.5, description="IDM: greatest acceleration [m/s^2]", gt=0)
+    deceleration: float = Field(default=3.0, description="IDM: comfortable deceleration [m/s^2]", gt=0)
+    exponent: float = Field(default=10.0, description="IDM: exponent of the free road [1]", gt=0)
 
     def driver(self) -> Double:
         """The five numbers of ``idm.follow``."""

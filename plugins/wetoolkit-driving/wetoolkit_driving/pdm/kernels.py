@@ -37,7 +37,7 @@ def score(scene: PdmScene, states: Double, dt: float = DT) -> Marks:
         dac=values[1],
         ttc=values[2],
         ddc=values[3],
-        comfort=comfort6.all(1).astype(np.float64),
+        comfort=np.where(comfort6.all(1), 1.0, 0.0),
         progress=values[4],
         comfort6=comfort6,
         areas=np.stack([(areas & bit) != 0 for bit in (MULTI_LANE, OFF_ROAD, ONCOMING)], -1),
@@ -212,7 +212,7 @@ def _areas_of_state(
 @kernel
 def _apart(a: Double, t: int, b: Double, f: int, k: int, dx: float, dy: float) -> bool:
     """Whether bounds a[t], shifted by (dx, dy), and bounds b[f, k] are apart. (Slices would cost more than the test.)"""
-    return a[t, 0] + dx > b[f, k, 2] or a[t, 2] + dx < b[f, k, 0] or a[t, 1] + dy > b[f, k, 3] or a[t, 3] + dy < b[f, k, 1]
+    return bool(a[t, 0] + dx > b[f, k, 2] or a[t, 2] + dx < b[f, k, 0] or a[t, 1] + dy > b[f, k, 3] or a[t, 3] + dy < b[f, k, 1])
 
 
 @kernel

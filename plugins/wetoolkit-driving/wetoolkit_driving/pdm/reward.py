@@ -59,9 +59,9 @@ class PdmRewardConfig(Config):
     """Settings of ``pdms``."""
 
     normaliser: Literal["pair", "batch", "scene"] = Field(
-        "pair", description="what progress is measured against (see the reward's page)"
+        default="pair", description="what progress is measured against (see the reward's page)"
     )
-    reference: PdmClosedConfig = Field(PdmClosedConfig(), description="settings of the PDM-Closed reference")
+    reference: PdmClosedConfig = Field(default=PdmClosedConfig(), description="settings of the PDM-Closed reference")
 
 
 class PdmReward:
@@ -76,14 +76,14 @@ class PdmReward:
 
     def score(self, situations: Sequence[Situation[World]], proposals: Float) -> Scores:
         """Scores [B, N] of proposals [N, T, 3] or [B, N, T, 3]: T = 40 poses of 0.1 s, or 8 of 0.5 s (interpolated)."""
-        proposals = np.asarray(proposals, np.float64)
-        shared = proposals.ndim == 3
-        _check_proposals(proposals, len(situations))
+        plans = np.asarray(proposals, np.float64)
+        shared = plans.ndim == 3
+        _check_proposals(plans, len(situations))
         maps = _Maps()
         rows = []
         for b, situation in enumerate(situations):
-            rows.append(self._score_one(situation, proposals if shared else proposals[b], maps))
-        count = proposals.shape[-3]
+            rows.append(self._score_one(situation, plans if shared else plans[b], maps))
+        count = plans.shape[-3]
         return self._scores([r[0] for r in rows], [r[1] for r in rows], (s.world for s in situations), (len(rows), count), False)
 
     def judge(self, rollouts: Sequence[Rollout[World]]) -> Scores:

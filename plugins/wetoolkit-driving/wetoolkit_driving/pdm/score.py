@@ -38,10 +38,10 @@ def score_readable(scene: PdmScene, states: Double) -> Marks:
     off = areas[..., 1]
     return Marks(
         nc=nc,
-        dac=1.0 - off.any(1),
+        dac=np.where(off.any(1), 0.0, 1.0),
         ttc=ttc,
         ddc=driving_direction(scene, states, areas[..., 2]),
-        comfort=comfort6.all(1).astype(np.float64),
+        comfort=np.where(comfort6.all(1), 1.0, 0.0),
         progress=progress(scene, states),
         comfort6=comfort6,
         areas=areas,
