@@ -192,6 +192,17 @@ class SupportsLabels(Protocol):
 
 
 @runtime_checkable
+class SupportsMake(Protocol):
+    """A dataset that makes its recordings itself, or indexes them, and can do so piece by piece in workers."""
+
+    def pending(self, splits: Sequence[str]) -> Sequence[Any]:
+        """What is still to be made for these splits: picklable pieces; none where all is there."""
+
+    def make(self, piece: Any) -> None:
+        """Make one of them where every process finds it. What cannot be made is left to ``index`` to report."""
+
+
+@runtime_checkable
 class SupportsReport(Protocol):
     """A dataset that counts what it repaired, skipped or could not offer."""
 

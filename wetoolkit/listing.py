@@ -9,10 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from wetoolkit.errors import DataError, UnknownName, ValidationError
-from wetoolkit.jobs import (
-    Loader,
-)
-from wetoolkit.kinds import SupportsReport
+from wetoolkit.jobs import Loader
+from wetoolkit.kinds import SupportsMake, SupportsReport
 from wetoolkit.store import file_digest, read_block, read_facts, write_block
 from wetoolkit.types import Ref
 from wetoolkit.work import Failed, Made, Payload, Session, Work, pieces
@@ -26,8 +24,11 @@ def index(session: Session) -> Made:
     e = session.experiment
 
     def make(work: Work) -> list[Path]:
-        work.begin(len(USES))
         dataset = session.parts.build("dataset")
+        splits = [getattr(e.splits, use) for use in USES]
+        pieces_due = list(dataset.pending(splits)) if isinstance(dataset, SupportsMake) else []
+        work.begin(len(pieces_due) + len(USES))
+        _make_data(session, work, dataset, pieces_due)
         paths, refs = [], {}
         for use in USES:
             refs[use], failed = _listed(session, dataset, getattr(e.splits, use), getattr(e.limits, use))
@@ -38,6 +39,14 @@ def index(session: Session) -> Made:
         return paths
 
     return session.stage("index", make, roles=["dataset"], settings=[e.splits.model_dump(), e.limits.model_dump()])
+
+
+def _make_data(session: Session, work: Work, dataset: Any, due: Sequence[Any]) -> None:
+    """Let the workers make what the data set lacks. A piece that fails is made again, or reported, when the split is listed."""
+    if due:
+        for done, outcome in enumerate(session.parts.build("executor").map(dataset.make, due), 1):
+            work.cost.peak_rss = max(work.cost.peak_rss, outcome.peak_rss)
+            work.progress(done, work.cost.items, "making data")
 
 
 def _listed(session: Session, dataset: Any, split: str, limit: int) -> tuple[list[Ref], list[Failed]]:

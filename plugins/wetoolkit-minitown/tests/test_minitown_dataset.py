@@ -177,3 +177,19 @@ def test_redrawn_drives_are_counted(town_data: Minitown) -> None:
     counts = town_data.repairs()
     assert set(counts) == {"drives_redrawn", "drives_given_up"}
     assert counts["drives_redrawn"] > 0
+
+
+def test_drives_made_piece_by_piece_are_those_of_a_listing(tmp_path: Path) -> None:
+    """What workers put into the cache is what one process would have recorded itself, and nothing is left to make."""
+    made = Minitown(MinitownConfig(**MICRO, cache=str(tmp_path / "made")))
+    due = made.pending(["train", "test-rare"])
+    assert len(due) == 2 + 2 + sum(bool(drive.event) for drive in due if drive.pool == "natural" and drive.stem == "test")
+    for drive in reversed(due):
+        made.make(drive)
+    assert not made.pending(["train", "test-rare"])
+    listed = Minitown(MinitownConfig(**MICRO, cache="off"))
+    assert not listed.pending(["train", "test-rare"])
+    assert list(made.index("test-rare")) == list(listed.index("test-rare"))
+    ref = made.index("train")[0]
+    ours, theirs = encode(made.load(ref).world)[0], encode(listed.load(ref).world)[0]
+    assert all(np.array_equal(ours[name], theirs[name]) for name in theirs)

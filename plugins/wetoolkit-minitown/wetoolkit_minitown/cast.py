@@ -55,6 +55,16 @@ class Place:
         return np.flatnonzero(np.asarray(self.net.kind == BIKE))
 
     @cached_property
+    def onward(self) -> list[list[int]]:
+        """For each walk in each direction (2 x index + 1 if backwards) those that lead on from its end."""
+        touching: dict[int, list[int]] = {}
+        for w, (a, b) in enumerate(self.paths.ends.tolist()):
+            touching.setdefault(a, []).append(2 * w)
+            touching.setdefault(b, []).append(2 * w + 1)
+        ends = [end for a, b in self.paths.ends.tolist() for end in (b, a)]
+        return [[c for c in touching[end] if c // 2 != code // 2] for code, end in enumerate(ends)]
+
+    @cached_property
     def broad(self) -> Int:
         """Lanes of roads with two lanes each way that are long enough to be cut in on."""
         wide = [self.town.roads[self.town.tracks[k].road].lanes > 1 and self.net.length[k] > 100 for k in self.lanes]
@@ -179,19 +189,16 @@ def _bodies(rng: np.random.Generator, cars: int, bikes: int) -> tuple[Double, Do
 
 def _walkers(place: Place, rng: np.random.Generator, count: int) -> Walkers:
     """Walkers on pavements, bound for random corners and crossings."""
-    touching: dict[int, list[int]] = {}
-    for w, (a, b) in enumerate(place.paths.ends):
-        touching.setdefault(int(a), []).append(2 * w)
-        touching.setdefault(int(b), []).append(2 * w + 1)
     pavements = [w for w, walk in enumerate(place.town.walks) if walk.node == NEVER]
+    draws = rng.random((count, WALKS + 1))
     paths = np.zeros((count, WALKS), np.int64)
     for p in range(count):
-        code = 2 * int(rng.choice(pavements)) + int(rng.integers(2))
+        code = int(draws[p, 0] * 2 * len(pavements))
+        code = 2 * pavements[code // 2] + code % 2
         for e in range(WALKS):
             paths[p, e] = code
-            corner = int(place.paths.ends[code // 2, 1 - code % 2])
-            ways = [c for c in touching[corner] if c // 2 != code // 2]
-            code = ways[int(rng.integers(len(ways)))]
+            ways = place.onward[code]
+            code = ways[int(draws[p, e + 1] * len(ways))]
     s = rng.uniform(0, 0.9, count) * place.paths.length[paths[:, 0] // 2]
     return Walkers(paths, s, rng.uniform(1.0, 1.6, count), rng.uniform(0.0, 0.7, count))
 

@@ -1,7 +1,8 @@
 """The data set ``minitown``: towns, drives through them, and windows of 10 s, all from one seed.
 
 Towns are split into train, val and test. Each stem has a *natural* pool of drives, of which a share holds one rare event, and
-a *staged* pool, in which every drive holds one; the train towns have a second natural pool, the *fleet*: further drives. Splits:
+a *staged* pool, in which every drive holds one; the train towns have a third pool, the *fleet*: further drives, more of them
+with an event, as those are that vehicles in service send in. Splits:
 
 - ``train``, ``val``, ``test``: the natural pool. ``train-fleet``: the fleet.
 - ``*-common``: the ordinary windows of the natural pool. ``*-rare``: the event windows of the natural and the staged pool.
@@ -13,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -45,14 +47,17 @@ class MinitownConfig(Config):
     train_towns: int = Field(6, description="towns of the train splits [count]", ge=1)
     val_towns: int = Field(2, description="towns of the val splits [count]", ge=1)
     test_towns: int = Field(4, description="towns of the test splits [count]", ge=1)
-    train_logs: int = Field(150, description="drives of the natural train pool [count]", ge=0)
-    fleet_logs: int = Field(150, description="further drives in the train towns: split train-fleet [count]", ge=0)
+    train_logs: int = Field(180, description="drives of the natural train pool [count]", ge=0)
+    fleet_logs: int = Field(300, description="further drives in the train towns: split train-fleet [count]", ge=0)
     val_logs: int = Field(40, description="drives of the natural val pool [count]", ge=0)
     test_logs: int = Field(60, description="drives of the natural test pool [count]", ge=0)
     train_staged: int = Field(0, description="drives with an event besides, in train-rare only [count]", ge=0)
     val_staged: int = Field(40, description="drives with an event besides, in val-rare only [count]", ge=0)
     test_staged: int = Field(300, description="drives with an event besides, in test-rare only [count]", ge=0)
     rare_rate: float = Field(0.1, description="share of natural drives that hold one rare event", ge=0, le=1)
+    fleet_rare_rate: float = Field(
+        0.5, description="the same for the fleet's, which are sent in when something happened", ge=0, le=1
+    )
     events: tuple[str, ...] = Field(tuple(STAGED), description=f"rare events, among {', '.join(STAGED)}", min_length=1)
     seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
     stride: float = Field(2.0, description="mean time between ordinary windows of a drive [s]", ge=0.1)
@@ -132,6 +137,18 @@ class Minitown:
         scenario.validate()
         return scenario
 
+    def pending(self, splits: Sequence[str]) -> Sequence[Drive]:
+        """Drives of these splits that are not in the cache folder yet; none where there is no cache to share."""
+        if self.config.cache == "off":
+            return []
+        due = {drive: None for split in splits for drive in _drives_of(self.config, split)}
+        return [drive for drive in due if not _file(self.config, drive).exists()]
+
+    def make(self, piece: Drive) -> None:
+        """Record a drive into the cache folder; one that must be given up is counted by ``index``."""
+        with suppress(DataError):
+            _log(self.config, piece)
+
     def repairs(self) -> Mapping[str, int]:
         """Of the drives with an event in the splits read so far: how often one was drawn again, how many were given up."""
         return {"drives_redrawn": sum(self._redrawn.values()), "drives_given_up": sum(self._given_up.values())}
@@ -150,23 +167,28 @@ def _drives(config: MinitownConfig, stem: str, pool: str) -> list[Drive]:
     drives = []
     for number in range(count):
         rng = np.random.default_rng((config.seed, STEMS.index(stem), POOLS.index(pool), number, 1))
-        event = config.events[number % len(config.events)]
+        event, rate = config.events[number % len(config.events)], config.fleet_rare_rate if pool == "fleet" else config.rare_rate
         if pool != "staged":
-            event = config.events[int(rng.integers(len(config.events)))] if rng.random() < config.rare_rate else ""
+            event = config.events[int(rng.integers(len(config.events)))] if rng.random() < rate else ""
         drives.append(Drive(stem, pool, number, int(rng.integers(getattr(config, f"{stem}_towns"))), event))
     return drives
+
+
+def _drives_of(config: MinitownConfig, split: str) -> list[Drive]:
+    """The drives whose windows a split holds."""
+    stem, _, part = split.partition("-")
+    pools = {"fleet": ("fleet",), "rare": ("natural", "staged")}.get(part, ("natural",))
+    drives = [drive for pool in pools for drive in _drives(config, stem, pool)]
+    return [drive for drive in drives if not (part == "common" and drive.event) and not (part == "rare" and not drive.event)]
 
 
 @lru_cache(maxsize=32)
 def _list(config: MinitownConfig, split: str) -> Listing:
     """Every window of a split. Drives with an event are recorded to know when it is; ordinary ones need not be."""
     stem, _, part = split.partition("-")
-    pools = {"fleet": ("fleet",), "rare": ("natural", "staged")}.get(part, ("natural",))
     windows: dict[str, Row] = {}
     redrawn = given_up = 0
-    for drive in (drive for pool in pools for drive in _drives(config, stem, pool)):
-        if (part == "common" and drive.event) or (part == "rare" and not drive.event):
-            continue
+    for drive in _drives_of(config, split):
         try:
             marks = _log(config, drive).event if drive.event else None
         except DataError:
@@ -199,9 +221,7 @@ def _place(seed: int, stem: int, town: int) -> Place:
 @lru_cache(maxsize=4)
 def _log(config: MinitownConfig, drive: Drive) -> Log:
     """A drive from the cache folder, or recorded now and put there."""
-    facts = (config.seed, config.seconds, config.vehicles, config.cyclists, config.pedestrians, drive)
-    folder = Path(config.cache or default_folder()) / code_version()
-    path = None if config.cache == "off" else folder / f"{_digest(facts)}.safetensors"
+    path = None if config.cache == "off" else _file(config, drive)
     log = read_log(path) if path is not None else None
     if log is None:
         density = Density(config.vehicles, config.cyclists, config.pedestrians)
@@ -210,6 +230,12 @@ def _log(config: MinitownConfig, drive: Drive) -> Log:
         if path is not None:
             write_log(path, log)
     return log
+
+
+def _file(config: MinitownConfig, drive: Drive) -> Path:
+    """Where the cache keeps a drive: named by all that it depends on."""
+    facts = (config.seed, config.seconds, config.vehicles, config.cyclists, config.pedestrians, drive)
+    return Path(config.cache or default_folder()) / code_version() / f"{_digest(facts)}.safetensors"
 
 
 def _digest(value: object) -> str:

@@ -296,6 +296,8 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             gap, who = ahead(0, net, path, k, s, lane, body, hidden)
             if k[0] <= stage.at and d > 0.0 and d <= v[0] * stage.time and v[0] > 4.5 and gap > d + 12.0:
                 trigger = t
+            elif k[0] > stage.at or (k[0] == stage.at and d <= 0.0):
+                break  # passed without having been crossed
         elif trigger < 0 and stage.kind == 2 and t >= stage.at and net.origin[lane[0]] < 0 and v[0] > 6.0:
             gap, who = ahead(0, net, path, k, s, lane, body, hidden)
             if who >= 0 and gap < 8.0 + 1.3 * v[0] and v[who] > 6.0 and lane[who] == lane[0] and s[0] < net.length[lane[0]] - 35.0:
