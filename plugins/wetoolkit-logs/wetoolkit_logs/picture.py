@@ -18,7 +18,6 @@ COLOURS = {AgentClass.VEHICLE: "tab:blue", AgentClass.PEDESTRIAN: "tab:orange", 
 def draw(world: World, step: int, file: Path, reach: float = 60.0) -> None:
     """Writes a PNG of the world at a step: road grey, lanes outlined, route green, ego red with its path, agents as boxes."""
     try:
-        import matplotlib
         from matplotlib.backends.backend_agg import FigureCanvasAgg
         from matplotlib.figure import Figure
     except ImportError as error:
@@ -29,8 +28,8 @@ def draw(world: World, step: int, file: Path, reach: float = 60.0) -> None:
     _draw_bodies(axes, world, step)
     x, y = world.ego.states[step, :2]
     axes.set(xlim=(x - reach, x + reach), ylim=(y - reach, y + reach), aspect="equal", xlabel="x [m]", ylabel="y [m]")
-    with matplotlib.rc_context({"font.size": 8}):
-        FigureCanvasAgg(figure).print_png(str(file))
+    FigureCanvasAgg(figure)  # no display is needed
+    figure.savefig(file, format="png")
 
 
 def _draw_map(axes: Any, world: World) -> None:
