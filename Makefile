@@ -40,10 +40,10 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/wetool schemas --check
 
 bench: install  ## ratios of everything that must be fast
-	for file in tests/benchmarks/bench_*.py; do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
-bench-loop: install  ## the honest loop: plateaued base, two controls (at most 90 minutes)
-	$(BIN)/wetool run docs/benchmark.toml
+bench-loop: install  ## the honest loop: plateaued base, two controls, five seeds (at most 90 minutes)
+	$(BIN)/python tests/benchmarks/bench_loop.py
 
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build
