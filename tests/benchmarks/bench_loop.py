@@ -1,4 +1,4 @@
-"""The loop of docs/benchmark.toml for several seeds: does post-training beat the base and both controls, seed by seed and over seeds?
+"""The loop of docs/benchmark.toml for several seeds: does post-training beat the base and both controls?
 
 Each seed is a run of its own (`wetool run`), resumed where it was killed. Printed, and written to build/bench/loop.{json,md}: the
 measures of every policy and seed, the paired p-values within each seed (Holm-adjusted over the run's comparisons), and over the
@@ -49,7 +49,8 @@ def over_seeds(results: pl.DataFrame) -> list[dict[str, object]]:
         gap = (pairs["post"] - pairs["estimate"]).to_numpy()
         interval = mean_interval(gap, pairs["seed"].cast(pl.String).to_list(), seed=0, bounds=(-1.0, 1.0))
         rows.append({
-            "measure": name, "against": other, "seeds": len(gap), "mean": pairs["estimate"].mean(), "post-trained": pairs["post"].mean(),
+            "measure": name, "against": other, "seeds": len(gap), "mean": pairs["estimate"].mean(),
+            "post-trained": pairs["post"].mean(),
             "difference": interval.estimate, "low": interval.low, "high": interval.high, "method": interval.method,
         })  # fmt: skip
     return rows
@@ -70,9 +71,8 @@ def markdown(results: pl.DataFrame, comparisons: pl.DataFrame, summary: list[dic
     for row in summary:
         values = {key: 100 * float(row[key]) for key in ("mean", "post-trained", "difference", "low", "high")}  # type: ignore[arg-type]
         gap = f"{values['difference']:.1f} [{values['low']:.1f}, {values['high']:.1f}]"
-        lines.append(
-            f"| {row['measure']} | {row['against']} | {row['seeds']} | {values['mean']:.1f} | {values['post-trained']:.1f} | {gap} |"
-        )
+        means = f"{values['mean']:.1f} | {values['post-trained']:.1f}"
+        lines.append(f"| {row['measure']} | {row['against']} | {row['seeds']} | {means} | {gap} |")
     return "\n".join(lines) + "\n"
 
 
