@@ -22,7 +22,7 @@ from wetoolkit.experience import join
 from wetoolkit.types import Decisions, Observation
 
 IMITATION = ImitationConfig(epochs=12, threads=1, learning_rate=3e-3)
-ENGINE = WorldEngineConfig(steps=60, threads=1, learning_rate=1e-3)
+ENGINE = WorldEngineConfig(steps=60, learning_rate=1e-3, kl_weight=0.1)
 
 
 class Table(nn.Module):
@@ -226,7 +226,7 @@ def test_world_engine_gains_and_the_shuffled_control_does_not(base: VocabularyVe
     before, after, shuffled = (worth(policy, test) for policy in (base, trained.policy, control.policy))
     best = float(test.rewards.max(1).mean())
     assert after - before > 0.3 * (best - before)
-    assert shuffled - before < 0.1 * (best - before)
+    assert shuffled - before < 0.2 * (after - before)
     assert trained.metrics["step"][0] == 0 and trained.metrics["val_kl"][0] == pytest.approx(0, abs=1e-6)
     assert trained.metrics["val_reward"][-1] > trained.metrics["val_reward"][0]
     assert trained.metrics["kl"][-1] > 0

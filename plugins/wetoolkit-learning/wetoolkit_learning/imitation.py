@@ -40,7 +40,7 @@ class ImitationConfig(Config):
     validation: float = Field(default=0.1, description="share of the logs held out to see when to stop", ge=0.0, lt=1.0)
     look_every: int = Field(default=0, description="steps between two looks at the held-out frames; 0: once a pass", ge=0)
     patience: int = Field(default=8, description="looks without improvement before it stops; 0: never", ge=0)
-    threads: int = Field(default=2, description="of torch in training; part of the result, so not the number of cores", ge=1)
+    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster", ge=1)
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class Imitation:
     ) -> tuple[dict[str, Tensor], list[dict[str, float]]]:  # fmt: skip
         config = self.config
         optimiser = torch.optim.AdamW(network.parameters(), config.learning_rate, weight_decay=config.weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _pace(step, total, config.warmup))
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step, total, config.warmup))
         rows: list[dict[str, float]] = []
         losses: list[float] = []
         best, best_loss, waited = copy.deepcopy(network.state_dict()), np.inf, 0
@@ -161,7 +161,7 @@ def descend(loss: Tensor, network: nn.Module, optimiser: torch.optim.Optimizer, 
     optimiser.step()
 
 
-def _pace(step: int, total: int, warmup: float) -> float:
+def pace(step: int, total: int, warmup: float) -> float:
     """Share of the peak learning rate: a linear rise, then half a cosine down to 0."""
     rise = max(1, round(total * warmup))
     return (step + 1) / rise if step < rise else 0.5 * (1 + float(np.cos(np.pi * (step - rise) / max(1, total - rise))))

@@ -43,12 +43,14 @@ class RowEncoder(nn.Module):
 
     def forward(self, points: Tensor, valid: Tensor) -> Tensor:
         """[B, R, P, C], [B, R, P] -> [B, R, width]; invalid points and rows are nothing to it."""
-        points = torch.where(valid[..., None], points, self.mean)
-        near = torch.sign(points) * torch.log1p(points.abs())  # fine close by, coarse far away
-        features = torch.cat([(points - self.mean) / self.scale, near], -1)
-        hidden = functional.relu(self.mix(functional.relu(self.lift(features) + self.order)))
-        hidden = hidden.masked_fill(~valid[..., None], 0.0)  # relu is never below, so 0 is nothing to the maximum
-        return self.out(hidden.amax(2))  # type: ignore[no-any-return]
+        seen = points[valid]  # [n, C]: no work on padding
+        near = torch.sign(seen) * torch.log1p(seen.abs())  # fine close by, coarse far away
+        features = torch.cat([(seen - self.mean) / self.scale, near], -1)
+        place = self.order.expand(*valid.shape, -1)[valid]  # [n, width]
+        hidden = functional.relu(self.mix(functional.relu(self.lift(features) + place)))
+        spread = hidden.new_zeros(*valid.shape, hidden.shape[-1])  # relu is never below 0, so 0 is nothing to the maximum
+        spread[valid] = hidden
+        return self.out(spread.amax(2))  # type: ignore[no-any-return]
 
 
 class Block(nn.Module):

@@ -35,7 +35,7 @@ from wetoolkit.errors import DataError, ValidationError
 from wetoolkit.experience import join
 from wetoolkit.kinds import Policy, Progress
 from wetoolkit.types import Bool, Decisions, Experience, Float, Trained
-from wetoolkit_learning.imitation import descend
+from wetoolkit_learning.imitation import descend, pace
 from wetoolkit_learning.lora import adapt, merge
 from wetoolkit_learning.stream import held_out, once, stream
 from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, trainable
@@ -44,19 +44,20 @@ from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, t
 class WorldEngineConfig(Config):
     """The weights of the terms, the mixture, and how long it trains."""
 
-    steps: int = Field(default=600, description="gradient steps; exactly so many are made", ge=1)
+    steps: int = Field(default=300, description="gradient steps; exactly so many are made", ge=1)
     batch: int = Field(default=64, description="frames a step", ge=2)
     synthetic: float = Field(
-        default=0.5, description="share of a batch that are rollout frames (0.5: one log frame for each)", ge=0.0, le=1.0
+        default=0.75, description="share of a batch that are rollout frames (0.5: one log frame for each)", ge=0.0, le=1.0
     )
-    learning_rate: float = Field(default=3e-4, description="of AdamW; constant", gt=0.0)
+    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine", gt=0.0)
+    warmup: float = Field(default=0.05, description="share of the steps in which the learning rate rises from 0", ge=0.0, le=1.0)
     weight_decay: float = Field(default=0.0, description="of AdamW", ge=0.0)
     clip: float = Field(default=1.0, description="largest norm of the gradient", gt=0.0)
     objective: Literal["expectation", "projection"] = Field(
         default="expectation", description="what is descended; see the module's text"
     )
     reward_weight: float = Field(default=1.0, description="of the expected reward", ge=0.0)
-    kl_weight: float = Field(default=0.1, description="lambda, of KL(pi || pi_ref) [reward / nat]", gt=0.0)
+    kl_weight: float = Field(default=0.03, description="lambda, of KL(pi || pi_ref) [reward / nat]", gt=0.0)
     imitation_weight: float = Field(default=0.1, description="of the cross-entropy on log frames", ge=0.0)
     imitation_floor: float = Field(
         default=0.8, description="a log frame is imitated where its nearest anchor's reward is above", ge=0.0, le=1.0
@@ -80,7 +81,7 @@ class WorldEngineConfig(Config):
     shuffle_rewards: bool = Field(default=False, description="control: permute each frame's rewards over the anchors")
     validation: float = Field(default=0.1, description="share of the logs held out to watch the terms on", ge=0.0, lt=1.0)
     look_every: int = Field(default=100, description="steps between two looks at the held-out frames", ge=1)
-    threads: int = Field(default=2, description="of torch in training; part of the result, so not the number of cores", ge=1)
+    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster", ge=1)
 
 
 @dataclass(frozen=True)
@@ -134,12 +135,14 @@ class WorldEngine:
         config = self.config
         wanted = [parameter for parameter in network.parameters() if parameter.requires_grad]
         optimiser = torch.optim.AdamW(wanted, config.learning_rate, weight_decay=config.weight_decay)
+        schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: pace(step, config.steps, config.warmup))
         batches = self._batches(experience, counts, held, seed)
         rows = [self._row(0, [], network, frozen, learner, experience, held, seed)]
         seen: list[_Terms] = []
         for step in range(1, config.steps + 1):
             terms = self.terms(network, frozen, learner, next(batches), seed)
             descend(terms.objective, network, optimiser, config.clip, step, "world-engine")
+            schedule.step()
             seen.append(terms)
             if progress and (step % 10 == 0 or step == config.steps):
                 progress(step, config.steps, f"reward {float(terms.reward):.3f} kl {float(terms.kl):.3f}")
