@@ -151,6 +151,28 @@ def test_unusable_files_name_file_field_and_way_out(make: Make, name: str) -> No
     assert "bad.pkl" in str(caught.value) and "way out" in str(caught.value) and "field" in str(caught.value)
 
 
+MALFORMED: dict[str, Callable[[dict[str, Any]], None]] = {
+    "length": _set("length", "long"),
+    "list of lengths": _set("length", [1, 2]),
+    "sample rate": _set("metadata", {"sdc_id": "ego", "sample_rate": "ten"}),
+    "stamps of text": _set("metadata.ts", ["a"] * 131),
+    "stamps in another unit": _set("metadata.ts", np.arange(131) * 1e8),
+    "line of None": _set("map_features.r1.polyline", None),
+    "line of a number": _set("map_features.r1.polyline", 5),
+    "light without state": _set("dynamic_map_states", {"7": {"lane": "r1", "state": None}}),
+    "light of a number": _set("dynamic_map_states", {"7": {"lane": "r1", "state": {"object_state": 5}}}),
+}
+
+
+@pytest.mark.parametrize("name", MALFORMED)
+def test_malformed_content_never_escapes_as_another_error(make: Make, name: str) -> None:
+    raw = make()
+    MALFORMED[name](raw)
+    with pytest.raises(DataError) as caught:
+        parse(raw, "bad.pkl")
+    assert "bad.pkl" in str(caught.value) and "way out" in str(caught.value)
+
+
 @pytest.mark.parametrize("raw", [None, [], "text", np.zeros(3)])
 def test_something_else_altogether(raw: Any) -> None:
     with pytest.raises(DataError, match="not a ScenarioDescription"):

@@ -220,6 +220,22 @@ def test_bad_files_are_counted_by_name(make: Make, folder: Folder) -> None:
         reader(place, bad_files="error").index("train")
 
 
+@pytest.mark.parametrize(("key", "value"), [("exit_lanes", 5), ("polygon", [[0, 1], [2]]), ("speed_limit_kmh", "fast")])
+def test_a_scene_with_a_malformed_map_costs_itself_only(make: Make, folder: Folder, key: str, value: object) -> None:
+    odd = make("scene-odd")
+    odd["map_features"]["r1"][key] = value
+    data = reader(folder(a=make("scene-a"), odd=odd), repairs="none" if key == "speed_limit_kmh" else "auto")
+    loaded, refused = [], []
+    for ref in data.index("train"):
+        try:
+            loaded.append(data.load(ref).log)
+        except DataError as error:
+            assert "odd.pkl" in str(error)
+            refused.append(ref.log)
+    assert set(loaded) == {"scene-a"} and set(refused) == {"scene-odd"}
+    assert [row for row in data.repairs() if row.startswith("scene_unusable/scene-odd: malformed content")]
+
+
 def test_a_folder_of_bad_files_only_is_an_error(folder: Folder) -> None:
     with pytest.raises(DataError, match="1 of 1 files"):
         reader(folder(cut=b"\x80\x04")).index("train")

@@ -7,7 +7,8 @@ and ``map_features`` (docs of scenarionet.readthedocs.io, "ScenarioDescription")
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,13 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from wetoolkit_driving.types import AgentClass, Signal
 
-from wetoolkit.errors import DataError
+from wetoolkit.errors import DataError, WetoolkitError
 from wetoolkit_logs.unpickle import load
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 DT = 0.1  # seconds per step of everything this reader yields
+LONGEST = 24 * 3600.0  # seconds a recording may span; time stamps in a wrong unit would fill the memory
 LANES = ("LANE_SURFACE_STREET", "LANE_SURFACE_UNSTRUCTURE", "LANE_UNKNOWN", "LANE_FREEWAY")
 CLASSES: Mapping[str, AgentClass] = {
     "VEHICLE": AgentClass.VEHICLE,
@@ -79,6 +81,23 @@ def read(path: Path, limit: int = 1 << 30) -> Recording:
 
 def parse(raw: Any, file: str) -> Recording:
     """The recording in a ScenarioDescription dict."""
+    with blamed(file):
+        return _parse(raw, file)
+
+
+@contextmanager
+def blamed(file: str) -> Iterator[None]:
+    """Whatever malformed content makes numpy, shapely or this code raise becomes a ``DataError`` that names the file."""
+    try:
+        yield
+    except WetoolkitError:
+        raise
+    except Exception as error:
+        what = f"malformed content ({type(error).__name__}: {error!s:.160})"
+        raise DataError(what, file=file, way_out="convert the scene again, or leave the file out of the splits") from error
+
+
+def _parse(raw: Any, file: str) -> Recording:
     metadata = _entry(raw, "metadata", Mapping, file)
     scene = str(raw.get("id") or metadata.get("scenario_id") or "")
     _check(bool(scene), "no scenario id", "id", file)
@@ -148,6 +167,8 @@ def _times(raw: Any, metadata: Mapping[str, Any], tracks: Mapping[str, Any], fil
     length = length or len(times)
     _check(length >= 2, f"{length} steps", "length", file)
     _check(len(times) >= length, f"{len(times)} time stamps for {length} steps", "metadata.ts", file)
+    span = float(times[length - 1] - times[0])
+    _check(span <= LONGEST, f"{span:g} s long: time stamps are seconds", "metadata.ts", file)
     return times[:length]
 
 

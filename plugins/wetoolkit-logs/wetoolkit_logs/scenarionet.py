@@ -23,7 +23,7 @@ from wetoolkit.registry import config_hash
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
 from wetoolkit_logs import __version__, motion, roads, route
 from wetoolkit_logs.index import Head, assign, present_steps, scan, unique
-from wetoolkit_logs.recording import DT, Recording, read
+from wetoolkit_logs.recording import DT, Recording, blamed, read
 from wetoolkit_logs.window import SceneData, cut
 
 
@@ -107,12 +107,20 @@ class ScenarioNet:
         return scenario
 
     def repairs(self) -> Mapping[str, int]:
-        """What was mended or left out -> how often, over the scenes of the splits indexed so far (each scene once)."""
+        """What was mended or left out -> how often, over the scenes of the splits indexed so far (each scene once).
+
+        A scene whose content cannot be used is named; its windows fail one by one when they are loaded.
+        """
         total: Counter[str] = Counter(dict.fromkeys(self._left_out, 1))
         for scene in self._asked:
-            total.update(self._scene(scene).counts)
-            total["ego_static_windows"] += "ego_static" in self._scene(scene).counts and len(self._steps(scene))
             total["scenes_too_short_for_a_window"] += not self._steps(scene)
+            try:
+                counts = self._scene(scene).counts
+            except DataError as error:
+                total[f"scene_unusable/{scene}: {error.what}"] = 1
+                continue
+            total.update(counts)
+            total["ego_static_windows"] += "ego_static" in counts and len(self._steps(scene))
         return {name: count for name, count in sorted(total.items()) if count}
 
     def _known(self) -> Mapping[str, Head]:
@@ -142,7 +150,8 @@ class ScenarioNet:
         """The parsed scene, from memory where it is among the last ``keep`` used."""
         if scene not in self._scenes:
             recording = read(self._folder / self._known()[scene].file, self.config.file_limit << 20)
-            self._scenes[scene] = prepare(recording, self.config)
+            with blamed(recording.file):
+                self._scenes[scene] = prepare(recording, self.config)
         self._scenes.move_to_end(scene)
         while len(self._scenes) > self.config.keep:
             self._scenes.popitem(last=False)
