@@ -95,7 +95,7 @@ def test_the_centre_becomes_the_rear_axle(make: Callable[..., dict[str, Any]]) -
 
 
 def test_the_zoe_adds_up() -> None:
-    """Overhangs and wheel base must give the maker's length, and the axle must lie where py123d and others have it (1.385 m)."""
+    """The estimated overhangs and the wheel base add up to the widely quoted length."""
     assert motion.ZOE.length == pytest.approx(4.084)
     assert motion.ZOE.front - motion.ZOE.wheel_base == pytest.approx(0.839)
     assert motion.ZOE.rear_to_center == pytest.approx(1.385)

@@ -20,8 +20,8 @@ from wetoolkit_logs.recording import DT, SIZES, Recording, Track
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-# Renault ZOE (2012-2019), the car of nuScenes: length 4.084, width 1.730, height 1.562, wheel base 2.588 m; overhangs 0.839 m in
-# front and 0.657 m behind, which add up to the length (maker's data sheet; the nuScenes paper names the car).
+# Renault ZOE (2012-2019), the car of nuScenes (its paper names it): length 4.084, width 1.730, height 1.562 and wheel base 2.588 m
+# are widely quoted figures. The overhangs, 0.839 m in front and 0.657 m behind, are estimated so that they add up to the length.
 ZOE = Vehicle(width=1.730, front=3.427, rear=0.657, wheel_base=2.588, height=1.562)
 FIT = 11  # steps of one fit, 1.1 s
 JUMP = 1.0  # m/s by which one step's speed may differ from the median of its second before it is a jump (0.1 m)
