@@ -42,7 +42,7 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 bench: install  ## ratios of everything that must be fast
 	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
-bench-loop: install  ## the honest loop: plateaued base, two controls, five seeds (at most 90 minutes)
+bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
 
 clean:  ## remove what was built (runs are kept)

@@ -1,4 +1,4 @@
-"""The loop of docs/benchmark.toml for several seeds: does post-training beat the base and both controls?
+"""The loop of docs/benchmark.toml for several seeds: does post-training beat the base and the controls?
 
 Each seed is a run of its own (`wetool run`), resumed where it was killed. Printed, and written to build/bench/loop.{json,md}: the
 measures of every policy and seed, the paired p-values within each seed (Holm-adjusted over the run's comparisons), and over the
@@ -17,7 +17,7 @@ import polars as pl
 
 from wetoolkit.statistics import mean_interval
 
-MEASURES = {("closed", "rare", "success"): "closed rare success", ("open", "common", "total"): "open common score"}
+MEASURES = {("closed", "rare", "success"): "closed rare success", ("open", "common", "score"): "open common score"}
 POST = "post-trained"
 
 
