@@ -22,6 +22,7 @@ from wetoolkit.pipeline import Finished, run, stage_given
 from wetoolkit.registry import Registry, load_registry
 from wetoolkit.store import Store, read_block, read_state, read_table
 from wetoolkit.testing import fakes
+from wetoolkit.testing.fake_learning import ToyPolicy
 from wetoolkit.testing.fakes import ToyBehaviour, ToyDataset, ToyMiner, ToyReconstructor, ToyReward, ToySimulator, ToyWorld
 from wetoolkit.types import Ref, Rollout, Scenario, Scene
 
@@ -340,6 +341,53 @@ def test_a_stage_too_early_says_what_is_missing(registry: Registry, tmp_path: Pa
         start(registry, tmp_path, first="mine")
     with pytest.raises(ConfigError, match="no stage 'mien'"):
         start(registry, tmp_path, first="mien")
+
+
+def test_the_last_stage_may_not_come_before_the_first(registry: Registry, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="'mine', comes after the last, 'pretrain'"):
+        start(registry, tmp_path, first="mine", last="pretrain")
+    assert not (tmp_path / "experiment.toml").exists()  # nothing was begun
+
+
+@pytest.mark.parametrize(
+    ("stage", "files", "policy", "said"),
+    [
+        ("mine-1", "", "scenes/reconstruct-1-*", "not a policy"),
+        ("evaluate", "scenes/vary-1-*", "", "not a policy"),
+        ("train-1", "scenes/vary-1-*", "policies/pretrain-*", "no experience"),
+        ("vary-1", "policies/pretrain-*", "", "not an artefact"),
+        ("rollout-1", "rollouts/*", "policies/pretrain-*", "Scene.choices"),
+    ],
+)
+def test_artefacts_of_another_kind_are_refused(
+    done: Path, registry: Registry, tmp_path: Path, stage: str, files: str, policy: str, said: str
+) -> None:
+    found = [next(done.glob(f"{name}.safetensors")) if name else None for name in (files, policy)]
+    given = stage_given(parse_experiment(DATA), stage, [found[0]] if found[0] else [], found[1])
+    with pytest.raises(StoreError, match=said):
+        start(registry, tmp_path, given=given, first=stage, last=stage)
+
+
+def test_a_policy_that_does_not_fit_its_state_is_refused(
+    done: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ToyPolicy, "with_state", lambda self, state: state["gone"])
+    given = stage_given(parse_experiment(DATA), "mine-1", [], next((done / "policies").glob("pretrain-*.safetensors")))
+    with pytest.raises(StoreError, match="do not fit the policy 'toy-softmax': KeyError"):
+        start(registry, tmp_path, given=given, first="mine-1", last="mine-1")
+
+
+def test_artefacts_from_elsewhere_bring_no_evaluation_logs(done: Path, registry: Registry, tmp_path: Path) -> None:
+    splits = {"pretrain": "test", "mine": "rare-test", "common": "train", "rare": "rare-train"}  # the other way round
+    start(registry, tmp_path / "other", {"rounds": 1, "splits": splits})
+    policy = next((done / "policies").glob("pretrain-*.safetensors"))
+    for stage, files in [
+        ("reconstruct-1", "tables/failures-1.parquet"), ("vary-1", "scenes/reconstruct-*.safetensors"),
+        ("rollout-1", "scenes/vary-*.safetensors"), ("train-1", "experience/experience-*.safetensors"),
+    ]:  # fmt: skip
+        given = stage_given(parse_experiment(DATA), stage, sorted((tmp_path / "other").glob(files)), policy)
+        with pytest.raises(ValidationError, match="serve for evaluation here"):
+            start(registry, tmp_path / "run", given=given, first=stage, last=stage)
 
 
 def test_artefacts_from_elsewhere_stand_in(done: Path, registry: Registry, tmp_path: Path) -> None:

@@ -127,6 +127,13 @@ def test_two_runs_do_not_share_a_folder(tmp_path: Path) -> None:
         pass
 
 
+def test_a_folder_that_cannot_be_locked_is_a_store_error(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    (tmp_path / ".lock").mkdir()  # as on a disk that is mounted read-only; root may write anywhere else
+    with pytest.raises(StoreError, match="cannot be written"), store.lock():
+        pass
+
+
 def test_the_lock_sweeps_what_a_killed_run_left(tmp_path: Path) -> None:
     store = Store(tmp_path)
     left = store.path("scenes", ".a.safetensors.x7.tmp")

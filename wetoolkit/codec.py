@@ -26,6 +26,7 @@ from wetoolkit.errors import StoreError, ValidationError
 from wetoolkit.types import Array
 
 FORMAT = "wetoolkit-1"  # version of the layout below
+MENDED = "if a run made it here, remove it: the run makes it again; else give the file that its stage writes"
 _ARRAY = "$array"  # {"$array": key}: an array; everything else in the tree is plain JSON
 _FLOAT = "$float"  # {"$float": "nan"}: a number that JSON does not know
 
@@ -60,7 +61,7 @@ def load_block(data: bytes, cls: type[T], world: type | None = None, source: str
     try:
         arrays = load_tensors(data)
     except (safetensors.SafetensorError, ValueError, KeyError, TypeError) as error:
-        raise StoreError(f"not a complete safetensors file: {error}", file=source, way_out="remove it: it is made again") from error
+        raise StoreError(f"not a complete safetensors file: {error}", file=source, way_out=MENDED) from error
     return [decode(cls, arrays, tree, world) for tree in header["values"]], header["facts"]
 
 
@@ -72,13 +73,9 @@ def read_header(data: bytes, source: str = "") -> dict[str, Json]:
         if not (isinstance(header["values"], list) and isinstance(header["facts"], dict)):
             raise ValueError(header)
     except (ValueError, KeyError, TypeError) as error:
-        raise StoreError(
-            "not an artefact of this toolkit, or cut short", file=source, way_out="remove it: it is made again"
-        ) from error
+        raise StoreError("not an artefact of this toolkit, or cut short", file=source, way_out=MENDED) from error
     if header.get("format") != FORMAT:
-        raise StoreError(
-            f"format {header.get('format')!r}, this toolkit reads {FORMAT!r}", file=source, way_out="remove it: it is made again"
-        )
+        raise StoreError(f"format {header.get('format')!r}, this toolkit reads {FORMAT!r}", file=source, way_out=MENDED)
     return header
 
 

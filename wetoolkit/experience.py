@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
+from wetoolkit.codec import MENDED
 from wetoolkit.errors import StoreError, ValidationError
 from wetoolkit.store import read_block, read_facts, write_block
 from wetoolkit.types import Array, Bool, Decisions, Int, require
@@ -93,6 +94,14 @@ def _check_alike(a: Decisions[Any], b: Decisions[Any]) -> None:
         )
 
 
+def _shard_facts(path: Path) -> dict[str, Any]:
+    facts = read_facts(path)
+    lacking = {"rows", "shape", "bytes", "ids", "logs"} - set(facts)
+    if lacking:
+        raise StoreError(f"no experience: it does not tell its {', '.join(sorted(lacking))}", file=path, way_out=MENDED)
+    return facts
+
+
 class Shards:
     """An Experience over shard files (``wetoolkit.types.Experience``).
 
@@ -107,7 +116,7 @@ class Shards:
         self.paths = tuple(paths)
         self.memory = memory_mb * 2**20
         self._world = world
-        self._facts = [read_facts(path) for path in paths]
+        self._facts = [_shard_facts(path) for path in paths]
         self._masks = list(masks) if masks is not None else [np.ones(int(f["rows"]), np.bool_) for f in self._facts]
         self._cache: OrderedDict[int, Decisions[Any]] = OrderedDict()
         shapes = {str(sorted(facts["shape"].items())) for facts in self._facts if facts["rows"]}
@@ -152,7 +161,7 @@ class Shards:
                     tensor: Array = file.get_tensor(f"0/{name}")
                     return tensor
         except (OSError, SafetensorError) as error:
-            raise StoreError(f"cannot be read: {error}", file=self.paths[number], way_out="remove it: it is made again") from error
+            raise StoreError(f"cannot be read: {error}", file=self.paths[number], way_out=MENDED) from error
         column: Array = getattr(self._read(number), name)
         return column
 

@@ -47,6 +47,7 @@ def run(
             return Finished(folder, True, read_table(store.path("tables", "failed.parquet")), cached=True)
         parts.check()
         session = Session(experiment, parts, store, watch or Silent(), given or {}, first, last)
+        session.check_range()
         _begin(session, stamp)
         try:
             rounds(session)
@@ -62,6 +63,7 @@ def rounds(session: Session) -> None:
     """The loop."""
     e = session.experiment
     listed = listing.index(session)
+    stages.check_given(session.given, listed)
     base = policy = training.pretrain(session, listed)
     controls = dict.fromkeys(e.controls, base)
     frames: list[Made] = []

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from wetoolkit.errors import PluginError
+from wetoolkit.errors import PluginError, StoreError, WetoolkitError
 from wetoolkit.kinds import SupportsState
 from wetoolkit.store import read_state, write_state
 from wetoolkit.types import Trained
@@ -36,5 +36,14 @@ def timeless(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def load_policy(session: Session, made: Made) -> Any:
     """The policy of an artefact, built with the config that stands in it."""
-    state, about = read_state(made.paths[0])
-    return session.parts.registry.build("policy", about["use"], about["settings"]).with_state(state)
+    path = made.paths[0]
+    state, about = read_state(path)
+    if not {"use", "settings"} <= set(about):
+        raise StoreError("no trained policy: it does not say what to build", file=path, way_out="give a file of a run's policies/")
+    try:
+        return session.parts.registry.build("policy", about["use"], about["settings"]).with_state(state)
+    except WetoolkitError:
+        raise
+    except Exception as error:
+        what = f"its arrays do not fit the policy {about['use']!r}: {type(error).__name__}: {error}"
+        raise StoreError(what, file=path, way_out="train it again with the plugin that is installed") from error

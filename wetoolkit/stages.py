@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from wetoolkit.errors import PluginError, StoreError
+from wetoolkit.errors import PluginError, StoreError, ValidationError
 from wetoolkit.jobs import (
     MineJob,
     ReconstructJob,
@@ -19,7 +19,7 @@ from wetoolkit.jobs import (
     VaryJob,
 )
 from wetoolkit.kinds import SupportsSettle
-from wetoolkit.listing import block_payloads, loader, ref_chunks, refs_of
+from wetoolkit.listing import TRAINING, USES, block_payloads, loader, ref_chunks, refs_of
 from wetoolkit.policies import load_policy
 from wetoolkit.store import read_block, read_facts, read_table, write_table
 from wetoolkit.types import Failure, Ref
@@ -72,6 +72,26 @@ def failures_of(path: Path) -> list[Failure]:
         Failure(Ref(r["id"], r["split"], r["log"]), r["kind"], r["step"], r["severity"], json.loads(r["evidence"]))
         for r in table.iter_rows(named=True)
     ]
+
+
+def check_given(given: Mapping[str, Made], listed: Made) -> None:
+    """``ValidationError`` where an artefact from elsewhere would bring evaluation logs into training. Policies tell no logs."""
+    held = {ref.log for use in USES if use not in TRAINING for ref in refs_of(listed, use)}
+    for made in given.values():
+        for path in made.paths:
+            shared = sorted(_logs(made.stage, path) & held)
+            if shared:
+                raise ValidationError(
+                    f"{len(shared)} logs in it serve for evaluation here, such as {shared[0]!r}", file=path,
+                    way_out="give artefacts of other logs: scores on training logs say nothing",
+                )  # fmt: skip
+
+
+def _logs(stage: str, path: Path) -> set[str]:
+    kind = stage.partition("-")[0]
+    if kind == "mine":
+        return {failure.scenario.log for failure in failures_of(path)}
+    return set() if kind in ("pretrain", "train") else set(read_facts(path).get("logs", ()))
 
 
 def chosen(session: Session, mined: Made) -> list[Failure]:

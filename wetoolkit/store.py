@@ -29,13 +29,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from wetoolkit import __version__
-from wetoolkit.codec import dump_block, load_block, read_header
+from wetoolkit.codec import MENDED, dump_block, load_block, read_header
 from wetoolkit.component import CONTRACT
 from wetoolkit.config import Config
 from wetoolkit.errors import StoreError
 from wetoolkit.types import Array
 
 T = TypeVar("T")
+STATE_FORMAT = "wetoolkit-state-1"
 FOLDERS = ("policies", "scenes", "rollouts", "experience", "tables", "tables/parts", "report")
 
 
@@ -169,7 +170,7 @@ def read_bytes(path: Path, header: bool = False) -> bytes:
 def write_state(path: Path, state: Mapping[str, Array], about: Mapping[str, Any]) -> None:
     """Learned arrays and, as JSON, what they belong to."""
     solid = {name: np.require(array, requirements=["C"]) for name, array in state.items()}
-    write_artefact(path, save_tensors(solid, metadata={"wetoolkit": canonical({"format": "wetoolkit-state-1", **about})}))
+    write_artefact(path, save_tensors(solid, metadata={"wetoolkit": canonical({"format": STATE_FORMAT, **about})}))
 
 
 def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
@@ -178,6 +179,8 @@ def read_state(path: Path) -> tuple[dict[str, Array], dict[str, Any]]:
     try:
         length = int.from_bytes(data[:8], "little")
         about = json.loads(json.loads(data[8 : 8 + length])["__metadata__"]["wetoolkit"])
+        if about["format"] != STATE_FORMAT:
+            raise ValueError(about["format"])
         return load_tensors(data), about
     except (ValueError, KeyError, TypeError, safetensors.SafetensorError) as error:
         raise StoreError(
@@ -197,7 +200,7 @@ def read_table(path: Path) -> pl.DataFrame:
     try:
         return pl.read_parquet(io.BytesIO(read_bytes(path)))
     except pl.exceptions.PolarsError as error:
-        raise StoreError(f"not a Parquet table: {error}", file=path, way_out="remove it: it is made again") from error
+        raise StoreError(f"not a Parquet table: {error}", file=path, way_out=MENDED) from error
 
 
 @dataclass
@@ -224,7 +227,15 @@ class Store:
     @contextmanager
     def lock(self) -> Iterator[None]:
         """Hold the folder: a second run on it is a ``StoreError``. The lock ends with the process, however it ends."""
-        with (self.folder / ".lock").open("a+") as file:
+        try:
+            file = (self.folder / ".lock").open("a+")
+        except OSError as error:
+            raise StoreError(
+                f"the run folder cannot be written: {error.strerror}",
+                file=self.folder,
+                way_out="give another --out, or see `wetool report`",
+            ) from error
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -128,6 +128,15 @@ class Session:
             )
         return found[-1 if last else 0]
 
+    def check_range(self) -> None:
+        """``ConfigError`` for an unknown stage, and where the first one comes after the last."""
+        first = self.place(self.first) if self.first else 0
+        if self.last and first > self.place(self.last, last=True):
+            raise ConfigError(
+                f"the first stage, {self.first!r}, comes after the last, {self.last!r}", order=", ".join(self.order),
+                way_out="exchange them",
+            )  # fmt: skip
+
     def stage(
         self,
         name: str,

@@ -127,6 +127,8 @@ BAD: dict[str, tuple[Callable[[dict[str, Any]], None], str]] = {
     "tracks of another type": (_set("tracks", [1, 2]), "a list where"),
     "no metadata": (_set("metadata", KeyError), "'metadata' is missing"),
     "no ego": (_set("metadata.sdc_id", "nobody"), "the ego 'nobody'"),
+    "ego never known": (_set("tracks.ego.state.valid", np.zeros(131)), "the ego is known at no step"),
+    "ego of NaN": (_set("tracks.ego.state.position", np.full((131, 3), np.nan)), "the ego is known at no step"),
     "no state": (_set("tracks.car.state", KeyError), "no state"),
     "no heading": (_set("tracks.car.state.heading", KeyError), "'heading' is missing"),
     "too few steps": (_set("tracks.car.state.heading", np.zeros(7)), r"shape \(7,\)"),

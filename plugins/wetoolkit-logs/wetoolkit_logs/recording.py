@@ -115,8 +115,9 @@ def _parse(raw: Any, file: str) -> Recording:
     if ego is None:
         raise DataError(f"the ego {ego_name!r} is not among the {len(tracks)} tracks", file=file, field="metadata.sdc_id",
                         way_out="name the track of the recording car")  # fmt: skip
+    _check(bool(ego.valid.any()), "the ego is known at no step", f"tracks.{ego_name}.state", file)
     others = tuple(track for track in read_tracks if track is not ego and track.valid.any())
-    counts["tracks_never_seen"] += len(read_tracks) - len(others) - bool(ego.valid.any())
+    counts["tracks_never_seen"] += len(read_tracks) - len(others) - 1
     counts["one_step_tracks"] += sum(int(track.valid.sum()) == 1 for track in others)
     lights = _lights(raw.get("dynamic_map_states") or {}, times, grid, counts, file)
     dataset = str(metadata.get("dataset", "")).lower()
