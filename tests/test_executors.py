@@ -1,10 +1,13 @@
 """Executors: order, retries, time-outs, killed workers, back-pressure, nothing left behind."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
 import time
+from concurrent.futures import Future
+from concurrent.futures.process import BrokenProcessPool
 from functools import partial
 from pathlib import Path
 
@@ -12,8 +15,10 @@ import executor_jobs as jobs
 import psutil
 import pytest
 
+from wetoolkit import executors
 from wetoolkit.errors import PluginError
 from wetoolkit.executors import AHEAD, Process, ProcessConfig, Serial, SerialConfig
+from wetoolkit.workers import Attempt
 
 
 def process(**settings):
@@ -173,3 +178,37 @@ def until(condition, seconds=20):
     while not condition():
         assert time.monotonic() < end, "waited in vain"
         time.sleep(0.05)
+
+
+class BreakingPool:
+    """Stands in for pebble's pool: the first one breaks with one item, and ends the rest when it is stopped."""
+
+    made = 0
+
+    def __init__(self, **_settings):
+        BreakingPool.made += 1
+        self.breaks, self.futures = BreakingPool.made == 1, []
+
+    def schedule(self, _function, args, timeout):
+        future = Future()
+        self.futures.append(future)
+        if not self.breaks:
+            future.set_result(pickle.dumps(Attempt(value=pickle.loads(args[0]))))
+        elif len(self.futures) == 1:
+            future.set_exception(BrokenProcessPool("gone"))
+        return future
+
+    def stop(self):
+        for future in self.futures:
+            future.cancel()
+
+    def join(self):
+        pass
+
+
+def test_a_broken_pool_costs_one_new_pool_and_no_item(monkeypatch):
+    monkeypatch.setattr(executors, "ProcessPool", BreakingPool)
+    monkeypatch.setattr(BreakingPool, "made", 0)
+    outcomes = list(process().map(jobs.double, range(6)))
+    assert [outcome.value for outcome in outcomes] == list(range(6)) and all(outcome.ok for outcome in outcomes)
+    assert BreakingPool.made == 2

@@ -16,7 +16,7 @@ import polars as pl
 import pytest
 
 from wetoolkit import store as store_module
-from wetoolkit.errors import ConfigError, DataError, StoreError, UnknownName, ValidationError
+from wetoolkit.errors import ConfigError, DataError, PluginError, StoreError, UnknownName, ValidationError
 from wetoolkit.experiment import parse_experiment
 from wetoolkit.pipeline import Finished, run, stage_given
 from wetoolkit.registry import Registry, load_registry
@@ -227,6 +227,13 @@ def test_an_empty_split_is_an_error(registry: Registry, tmp_path: Path, monkeypa
     monkeypatch.setattr(ToyDataset, "index", lambda self, split: [] if split == "test" else plain(self, split))
     with pytest.raises(DataError, match="'test' is empty"):
         start(registry, tmp_path)
+
+
+def test_a_data_set_that_cannot_be_listed_is_named(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ToyDataset, "index", lambda self, split: {}[split])
+    with pytest.raises(PluginError, match="KeyError: 'train'") as caught:
+        start(registry, tmp_path)
+    assert caught.value.context["component"] == "dataset/toy"
 
 
 def test_doubled_ids_are_counted_and_used_once(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

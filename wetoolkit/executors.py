@@ -134,8 +134,8 @@ class _Flight:
         )
 
     def _collect(self, finished: set[Future[bytes]]) -> None:
-        for future in sorted(finished, key=self.scheduled.__getitem__):
-            index = self.scheduled.pop(future)
+        taken = sorted(((self.scheduled.pop(future), future) for future in finished), key=lambda pair: pair[0])
+        for index, future in taken:
             try:
                 answer: Attempt = pickle.loads(future.result())  # noqa: S301 - from our own worker
             except (BrokenExecutor, CancelledError) as error:  # not this item's fault
@@ -165,6 +165,9 @@ class _Flight:
         if self.pool is None:
             return
         self.stop()
+        # Its other items go to the next pool; left here, their cancellation would look like a fault of that one.
+        self.waiting += sorted(self.scheduled.values())
+        self.scheduled.clear()
         self.broken += 1
         if self.broken > REBUILDS:
             way_out = "run with executor 'serial' to see why; check memory with `wetool doctor`"

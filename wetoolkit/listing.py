@@ -13,7 +13,7 @@ from wetoolkit.jobs import Loader
 from wetoolkit.kinds import SupportsMake, SupportsReport
 from wetoolkit.store import file_digest, read_block, read_facts, write_block
 from wetoolkit.types import Ref
-from wetoolkit.work import Failed, Made, Payload, Session, Work, pieces
+from wetoolkit.work import Failed, Made, Payload, Session, Work, named, pieces
 
 USES = ("pretrain", "mine", "common", "rare")  # what the splits serve for, in the order of the index artefact
 TRAINING = ("pretrain", "mine")
@@ -54,7 +54,10 @@ def _listed(session: Session, dataset: Any, split: str, limit: int) -> tuple[lis
     step = session.parts.step("dataset")
     if split not in dataset.splits():
         raise UnknownName("split", split, dataset.splits(), component=step.component, distribution=step.distribution)
-    found = list(dataset.index(split))
+    try:
+        found = list(dataset.index(split))
+    except Exception as error:
+        raise named(error, step) from error
     if not found:
         raise DataError(
             f"the split {split!r} is empty", component=step.component, distribution=step.distribution,
