@@ -313,6 +313,7 @@ class Parts:
         return self.registry.domain(self.experiment.domain)
 
     def distributions(self) -> dict[str, str]:
-        """Distribution -> version of every part, without importing any."""
+        """Distribution -> version of every part and of the domain, without importing any."""
         entries = [self.registry.component(kind, part.use) for _, kind, part in self.named()]
+        entries.append(self.registry.domain_entry(self.experiment.domain))
         return {entry.source.distribution: entry.source.version for entry in entries}

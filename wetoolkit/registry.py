@@ -162,8 +162,12 @@ class Registry:
 
     def domain(self, name: str) -> kinds.Domain[Any]:
         """The glue of a domain, an instance."""
-        entry = self._entry("domain", name, [e for e in self.entries if isinstance(e.component, Domain)])
+        entry = self.domain_entry(name)
         return imported(entry, entry.component.target)()  # type: ignore[no-any-return]
+
+    def domain_entry(self, name: str) -> Entry:
+        """The announcement of a domain, nothing imported."""
+        return self._entry("domain", name, [e for e in self.entries if isinstance(e.component, Domain)])
 
     def step(self, kind: str, name: str, config: Config, seed: int | None = None) -> Step:
         """The link that a component adds to a Lineage."""

@@ -152,7 +152,9 @@ class Session:
         if name in self.given:
             return self.given[name]
         absent = next((made for made in (*inputs, *shared) if made.missing), None)
-        base = [name, self.experiment.seed, settings, [self._step(role) for role in roles], [made.digest for made in shared]]
+        e, domain = self.experiment, self.parts.registry.domain_entry(self.experiment.domain)
+        common = [e.seed, e.chunk, domain.distribution]  # worlds are observed, and work is cut, in every stage
+        base = [name, *common, settings, [self._step(role) for role in roles], [made.digest for made in shared]]
         key = key_of(base, [made.digest for made in inputs])
         place = self.place(of) if of else -1
         record = None if absent else self.store.finished(name, key)
