@@ -54,6 +54,9 @@ def test_public_names_of_the_core_are_documented(path):
 def test_imports_run_downwards_only():
     if os.environ.get("WETOOLKIT_PLUGINS"):
         pytest.skip("plugins are hidden")
+    absent = [path.parent.name for path in PLUGINS if importlib.util.find_spec(path.parent.name) is None]
+    if absent:
+        pytest.skip(f"not installed: {', '.join(absent)}")
     done = subprocess.run([Path(sys.executable).parent / "lint-imports"], cwd=HOME, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
 
