@@ -113,10 +113,12 @@ def test_killed_at_any_moment_it_resumes_to_the_same_tables(done: Path, tmp_path
     """SIGKILL at random moments of one run, again and again; each start goes on, and the end is the same to the byte."""
     import json
 
+    # A kill costs the stage it hits, so six starts of at most an eighth of the work cannot reach the end, however fast the machine.
+    whole = read_table(done / "ledger.parquet")["wall"].sum()
     rng, kills, seen = random.Random(5), 0, []
     for attempt in range(40):
         child = subprocess.Popen([sys.executable, "-c", CHILD, str(tmp_path), json.dumps(DATA)], stderr=subprocess.PIPE)
-        wait_for_stages(tmp_path, child, len(seen), rng.uniform(0.0, 0.5) if attempt < 12 else 600.0)
+        wait_for_stages(tmp_path, child, len(seen), rng.uniform(0.0, whole / 8) if attempt < 6 else 600.0)
         if child.poll() is None:
             child.send_signal(signal.SIGKILL)
             kills += 1
@@ -127,7 +129,7 @@ def test_killed_at_any_moment_it_resumes_to_the_same_tables(done: Path, tmp_path
         seen = now
         if child.returncode == 0:
             break
-    assert kills >= 5
+    assert kills >= 3
     assert tables(tmp_path) == tables(done)
     ledger = read_table(tmp_path / "ledger.parquet")
     assert sorted(ledger["stage"].to_list()) == sorted(seen), "a finished stage was made twice"
