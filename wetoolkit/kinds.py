@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from wetoolkit.types import (
     Array,
     Bool,
+    Check,
     Clock,
     Experience,
     Failure,
@@ -208,6 +210,17 @@ class SupportsReport(Protocol):
 
     def repairs(self) -> Mapping[str, int]:
         """What was done -> how often, for the split files read so far."""
+
+
+@runtime_checkable
+class SupportsConformance(Protocol):
+    """A part that can show that it computes what its name says, and hold somebody else's module to the same cases."""
+
+    def conform(self, cases: Path | None, against: ModuleType | None) -> Iterator[Check]:
+        """Checks on a folder of cases (None: cases made for it), of the part itself or of ``against`` in its place.
+
+        ``DataError`` names a file that is no case, ``PluginError`` a module that does not offer what its page asks.
+        """
 
 
 @runtime_checkable

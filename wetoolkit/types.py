@@ -409,3 +409,17 @@ class Trained:
     policy: Any
     metrics: Mapping[str, Sequence[float]] = field(default_factory=dict)
     summary: Mapping[str, float | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Check:
+    """One line of a conformance table: what was compared, how often it differed and by how much."""
+
+    name: str
+    subject: str  # whose results were checked
+    cases: int  # comparisons made
+    mismatches: int  # of them, those that differ by more than may be
+    error: float  # largest absolute difference, NaN where there is no measure
+    milliseconds: float  # a case, NaN where nothing was timed
+    passed: bool | None  # None: it could not be checked, and ``note`` says why
+    note: str = ""

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "train": ("One stage", "wetoolkit.cli.stages:train", "Post-train the policy on the rollouts."),
     "evaluate": ("One stage", "wetoolkit.cli.stages:evaluate", "Measure the policies on the test splits."),
     "plugins": ("The house", "wetoolkit.cli.plugins:plugins", "List every part, or show one with its settings."),
+    "conformance": ("The house", "wetoolkit.cli.conformance:conformance", "Hold a part, or a module of yours, to known results."),
     "schemas": ("The house", "wetoolkit.cli.schemas:schemas", "Write or check the JSON Schemas of configs and files."),
     "doctor": ("The house", "wetoolkit.cli.doctor:doctor", "Say what this machine has and what each plugin lacks."),
 }

@@ -47,16 +47,17 @@ def cell(value: object) -> str:
 
 def show_json(value: Any) -> None:
     """Print a JSON document on stdout."""
-    typer.echo(json_.dumps(_plain(value), indent=2, ensure_ascii=False, default=str))
+    typer.echo(json_.dumps(plain(value), indent=2, ensure_ascii=False, default=str))
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A value as JSON can hold it: mappings and lists, null for NaN and infinities."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return value
 
 

@@ -24,7 +24,9 @@ Terms that need what the data lack (``World.unavailable``) are computed as far a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import numpy as np
@@ -33,7 +35,7 @@ from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError
-from wetoolkit.types import Float, Metric, Role, Rollout, Scores, Situation, Term
+from wetoolkit.types import Check, Float, Metric, Role, Rollout, Scores, Situation, Term
 from wetoolkit_driving.dynamics import DT, check_plans, reference_poses, simulate
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import Areas
@@ -91,6 +93,12 @@ class PdmReward:
         maps = _Maps()
         rows = [self._judge_one(rollout, maps) for rollout in rollouts]
         return self._scores([r[0] for r in rows], [r[1] for r in rows], (r.world for r in rollouts), (len(rows),), True)
+
+    def conform(self, cases: Path | None, against: ModuleType | None) -> Iterator[Check]:
+        """The rows of `wetool conformance`; see ``wetoolkit_driving.pdm.conformance``."""
+        from wetoolkit_driving.pdm.conformance import conform
+
+        return conform(cases, against)
 
     def _score_one(self, situation: Situation[World], plans: Double, maps: _Maps) -> tuple[Marks, Double]:
         """Marks and EP [N] of plans [N, T, 3]."""
