@@ -64,6 +64,17 @@ class Control(IntEnum):
     REPLAY = 0  # as recorded
     IDM = 1  # along its lane path or recorded path with the intelligent driver model
     EXTERNAL = 2  # by a behaviour plugin with SupportsReaction
+    SOCIAL = 3  # a pedestrian by social forces, with the intent to cross
+    PATH = 4  # a cyclist along its recorded path, keeping its offset from the lane, with the intelligent driver model
+
+
+class Action(IntEnum):
+    """What a Script makes an agent do."""
+
+    BRAKE = 0  # slow down by ``value`` [m/s^2] for ``seconds``; 0 s: to a standstill, and stay
+    CUT_IN = 1  # go over to ``value`` [m] left of its path within ``seconds``, blind to others until it is there
+    CROSS = 2  # leave its path and walk straight to (``x``, ``y``) at ``value`` [m/s], whoever comes
+    APPEAR = 3  # hidden until then although recorded, there from then on (a door that opens: its box beside the car)
 
 
 @dataclass(frozen=True)
@@ -119,6 +130,30 @@ class Agents:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+
+@dataclass(frozen=True)
+class Script:
+    """One scripted event: from ``at`` on, as soon as the ego is within ``within`` metres, ``agent`` does ``action``, once."""
+
+    agent: str  # id of the agent
+    action: Action
+    at: float = 0.0  # seconds on the world's own clock (step x dt)
+    within: float = 0.0  # metres between the ego's box centre and the agent's; 0: at once
+    value: float = 0.0  # see Action
+    seconds: float = 0.0  # see Action
+    x: float = 0.0  # metres, CROSS only
+    y: float = 0.0
+
+    def validate(self, field_name: str) -> None:
+        """Raise ``ValidationError`` where a number is out of its range."""
+        numbers = np.array([self.at, self.within, self.value, self.seconds, self.x, self.y])
+        require_finite(numbers, field_name)
+        require(self.at >= 0 and self.within >= 0 and self.seconds >= 0, "a negative time or distance", field_name, "give 0 or more")
+        signed = self.action == Action.CUT_IN
+        require(signed or self.value >= 0, f"value is {self.value}", field_name, "give 0 or more: BRAKE slows, CROSS walks")
+        require(not signed or self.seconds > 0, "a cut-in that takes no time", field_name, "give `seconds` above 0")
+        require(self.action != Action.CROSS or self.value > 0, "a crossing at no speed", field_name, "give `value` above 0 m/s")
 
 
 @dataclass(frozen=True)
@@ -184,6 +219,7 @@ class World:
     on_route: Bool  # [P] areas that belong to the route (lanes of the route's roadblocks, and those roadblocks)
     dt: float  # seconds per step
     unavailable: tuple[str, ...] = ()  # what the data cannot tell: "intersections", "signals", "speed_limits", "lane_areas", ...
+    scripts: tuple[Script, ...] = ()  # events that will happen, at most one of each agent
 
     @property
     def steps(self) -> int:
@@ -215,9 +251,16 @@ class World:
         require(bool((self.map.lane_signal < len(self.signals)).all()), "row out of range", "map.lane_signal", "below S")
         require(len(self.on_route) == len(self.map.area_ids), "one flag an area is due", "world.on_route", "[P]")
         require(bool(((self.route >= 0) & (self.route < self.map.lanes)).all()), "lane out of range", "world.route", "[0, L)")
+        names = [script.agent for script in self.scripts]
+        require(len(set(names)) == len(names), "two scripts of one agent", "world.scripts", "give each agent one at most")
+        known = set(agents.ids)
+        for i, script in enumerate(self.scripts):
+            require(script.agent in known, f"no agent {script.agent!r}", f"world.scripts[{i}]", "name an id of world.agents")
+            script.validate(f"world.scripts[{i}]")
 
     def until(self, step: int) -> World:
-        """The world cut after ``step``: all that may be known then. Agents that appear only later are not in it."""
+        """The world cut after ``step``: all that may be known then. Agents that appear only later are not in it,
+        nor are manners and scripts, which nobody can see."""
         end = step + 1
         seen = self.agents.valid[:, :end].any(1)
         agents = self.agents
@@ -226,4 +269,4 @@ class World:
             agents.pose[seen, :end], agents.velocity[seen, :end], agents.valid[seen, :end], agents.control[seen],
         )  # fmt: skip
         ego = replace(self.ego, states=self.ego.states[:end], valid=self.ego.valid[:end])
-        return replace(self, ego=ego, agents=past, signals=self.signals[:, :end])
+        return replace(self, ego=ego, agents=past, signals=self.signals[:, :end], scripts=())
