@@ -12,6 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from wetoolkit.events import Event
 from wetoolkit.types import (
     Array,
     Bool,
@@ -205,6 +206,14 @@ class SupportsMake(Protocol):
 
 
 @runtime_checkable
+class SupportsFiles(Protocol):
+    """A dataset that reads files of the user's: where one of them changes, what was made of them is made again."""
+
+    def files(self) -> Sequence[Path]:
+        """Every file that ``index`` and ``load`` depend on; they need not be opened to be listed."""
+
+
+@runtime_checkable
 class SupportsReport(Protocol):
     """A dataset that counts what it repaired, skipped or could not offer."""
 
@@ -239,3 +248,50 @@ class SupportsRender(Protocol):
         self, scene: Scene[Any], world: Any, step: int, camera: str, resolution: tuple[int, int], folder: Path
     ) -> Mapping[str, Array]:
         """``rgb`` [H, W, 3] uint8 and, where known, ``depth`` [H, W] metres and ``trust`` [H, W] in [0, 1]."""
+
+
+@runtime_checkable
+class SupportsEvents(Protocol):
+    """A reward that says what happened in a rollout, and when: survival curves and tables are made from it."""
+
+    def events(self, rollouts: Sequence[Rollout[Any]]) -> Sequence[Sequence[Event]]:
+        """For each rollout what happened from its first decision to its ``end``, in order of time.
+
+        No event of a success ``fails``. A failure without one that does counts as found out at the end.
+        """
+
+    def steps(self, rollouts: Sequence[Rollout[Any]]) -> Sequence[Mapping[str, Float]]:
+        """For each rollout numbers by name (with its unit), one a step from the first decision to before ``end``: [end - now]."""
+
+
+@runtime_checkable
+class SupportsConditions(Protocol):
+    """A simulator that says which of its settings move outcomes; they join the metric's stamp of what it drove."""
+
+    def conditions(self, horizon: float | None = None) -> Mapping[str, str]:
+        """Setting -> value for rollouts of ``horizon`` seconds (None: the config's). Scores compare only where they are equal."""
+
+
+@runtime_checkable
+class SupportsBranch(Protocol):
+    """A simulator that takes up a rollout at any of its steps, with the state it had there."""
+
+    def branch(
+        self,
+        scenes: Sequence[Scene[Any]],
+        records: Sequence[Rollout[Any]],
+        steps: Sequence[int],
+        policy: Policy[Any],
+        seeds: Sequence[int],
+        horizon: float | None = None,
+    ) -> Sequence[Rollout[Any]]:
+        """Each record again, bit for bit, until its step; from there on ``policy`` decides. ``horizon`` counts from ``now``."""
+
+
+@runtime_checkable
+class SupportsFilm(Protocol):
+    """A domain that can draw a rollout."""
+
+    def frames(self, rollout: Rollout[Any], logged: Any, events: Sequence[Event]) -> Iterator[Array]:
+        """Pictures [H, W, 3] uint8 (H and W even), one a step from the first decision to ``end``; ``logged``: the scene's own world
+        to be shown as ghosts, or None."""
