@@ -1,4 +1,8 @@
-"""Numba twins of ``dynamics``, one car at a time. The text to read is ``dynamics``; tests hold the two equal."""
+"""Numba twins of ``dynamics``, one car at a time. The text to read is ``dynamics``; tests hold the two equal.
+
+Sines and cosines of a plan's headings are made once and used by the speed fit and by the tracker; a heading's own and the tangent of
+the steering angle go from one step to the next.
+"""
 
 from __future__ import annotations
 
@@ -13,59 +17,67 @@ Double = NDArray[np.float64]
 
 
 @kernel
-def fit_curvature(speed: Double, turn: Double, work: Double) -> Double:
-    """Curvatures [T] that explain heading changes [T] at speeds [T]; ``work`` is [3, T] of scratch.
+def fit_curvature(speed: Double, turn: Double, work: Double, curvature: Double) -> None:
+    """Write the curvatures [T] that explain heading changes [T] at speeds [T]; ``work`` is [2, T] of scratch.
 
     In the unknowns k_i themselves the normal matrix is tridiagonal: (dt v_i)^2 on the diagonal plus 1e-2 (k_{i+1} - k_i)^2 / dt^2
     and 1e-10 k_0^2, solved by elimination without pivoting (it is positive definite).
     """
     steps = speed.shape[0]
     dt, smooth = 0.1, 1e-2 / 0.1**2
-    diagonal, upper, right = work[0], work[1], work[2]
-    for i in range(steps):
-        ends = (1.0 if i > 0 else 0.0) + (1.0 if i < steps - 1 else 0.0)
-        diagonal[i] = (dt * speed[i]) ** 2 + smooth * ends + (1e-10 if i == 0 else 0.0)
-        right[i] = dt * speed[i] * turn[i]
+    diagonal, right = work[0], work[1]
     # LDL^T by the excess over `smooth`, which is known exactly: nothing is subtracted, so that k_0 keeps its digits at standstill
-    excess = (dt * speed[0]) ** 2 + 1e-10
+    excess, carried = (dt * speed[0]) ** 2 + 1e-10, 0.0
     for i in range(steps):
-        upper[i] = excess
+        diagonal[i] = excess
+        right[i] = dt * speed[i] * turn[i] + carried
         if i < steps - 1:
             share = smooth / (smooth + excess)
-            right[i + 1] += share * right[i]
+            carried = share * right[i]
             excess = excess * share + (dt * speed[i + 1]) ** 2
-    curvature = np.empty(steps)
-    curvature[steps - 1] = right[steps - 1] / upper[steps - 1]
+    curvature[steps - 1] = right[steps - 1] / diagonal[steps - 1]
     for i in range(steps - 2, -1, -1):
-        curvature[i] = (right[i] + smooth * curvature[i + 1]) / (smooth + upper[i])
-    return curvature
+        curvature[i] = (right[i] + smooth * curvature[i + 1]) / (smooth + diagonal[i])
 
 
 @kernel
 def _wrapped(angle: float) -> float:
+    """The angle in [-pi, pi]."""
+    if -math.pi <= angle <= math.pi:
+        return angle
     return math.atan2(math.sin(angle), math.cos(angle))
 
 
 @kernel
-def command(state: Double, poses: Double, speed: Double, curvature: Double, index: int, wheel_base: float) -> tuple[float, float]:
-    """(acceleration, steering rate) of the tracker at step ``index``."""
+def principal(angle: float) -> float:
+    """(angle + pi) % (2 pi) - pi to the last bit, without a division where none is needed."""
+    above = angle + math.pi
+    if not 0.0 <= above < 2 * math.pi:
+        above %= 2 * math.pi
+    return above - math.pi
+
+
+@kernel
+def _command(
+    state: Double, pose: Double, cos: float, sin: float, speed: Double, curvature: Double, index: int, wheel_base: float
+) -> tuple[float, float]:
+    """(acceleration, steering rate) of the tracker at step ``index``; ``pose`` is the plan's there, cos and sin of its heading."""
     dt, last = 0.1, min(index + 10, speed.shape[0] - 1)
     target, now = speed[last], state[3]
     if target <= 0.2 and now <= 0.2:
         return -0.5 * (now - target), 0.0
     acceleration = -10.0 / 11.0 * (now - target)
-    turned = poses[index, 2]
-    ex, ey = state[0] - poses[index, 0], state[1] - poses[index, 1]
-    lateral = -ex * math.sin(turned) + ey * math.cos(turned)
-    head = _wrapped(state[2] - turned)
+    lateral = -(state[0] - pose[0]) * sin + (state[1] - pose[1]) * cos
+    head = _wrapped(state[2] - pose[2])
     by_lateral, by_head, by_steering = 0.0, 0.0, 0.0
     bend = state[7] / wheel_base  # 1/m
+    share = 1.0 / wheel_base
     for j in range(10):
         way = (now + j * dt * acceleration) * dt
         lateral += way * head
         by_lateral += way * by_head
         head += way * (bend - curvature[min(index + j, last)])
-        by_head += way * by_steering / wheel_base
+        by_head += way * by_steering * share
         by_steering += dt
     head = _wrapped(head)
     rate = -(by_lateral * lateral + 10.0 * by_head * head) / (by_lateral**2 + 10.0 * by_head**2 + 1.0)
@@ -73,46 +85,81 @@ def command(state: Double, poses: Double, speed: Double, curvature: Double, inde
 
 
 @kernel
-def advance(state: Double, poses: Double, speed: Double, curvature: Double, index: int, wheel_base: float, after: Double) -> None:
-    """Write into ``after`` [11] the state one step later than ``state`` [11]."""
+def _move(
+    state: Double, trig: Double, slope: float, acceleration: float, steering_rate: float, wheel_base: float, after: Double
+) -> float:
+    """Write into ``after`` [11] the state one step later; ``trig`` holds cos and sin of the heading, ``slope`` is the tangent of the
+    steering angle. Returns the new tangent."""
     dt = 0.1
-    acceleration, steering_rate = command(state, poses, speed, curvature, index, wheel_base)
-    heading, v, steering = state[2], state[3], state[7]
+    v, steering = state[3], state[7]
     lagged = state[5] + dt / (dt + 0.2) * (acceleration - state[5])
     rate = (steering + dt / (dt + 0.05) * (dt * steering_rate) - steering) / dt
-    after[0] = state[0] + v * math.cos(heading) * dt
-    after[1] = state[1] + v * math.sin(heading) * dt
-    after[2] = (heading + v * math.tan(steering) / wheel_base * dt + math.pi) % (2 * math.pi) - math.pi
+    after[0] = state[0] + v * trig[0] * dt
+    after[1] = state[1] + v * trig[1] * dt
+    after[2] = principal(state[2] + v * slope / wheel_base * dt)
     after[3], after[4], after[5], after[6] = v + lagged * dt, 0.0, lagged, 0.0
     after[7] = min(max(steering + rate * dt, -math.pi / 3), math.pi / 3)
     after[8] = rate
-    after[9] = after[3] * math.tan(after[7]) / wheel_base
+    slope = math.tan(after[7])
+    after[9] = after[3] * slope / wheel_base
     after[10] = (after[9] - state[9]) / dt
+    return slope
+
+
+@kernel
+def advance(state: Double, poses: Double, speed: Double, curvature: Double, index: int, wheel_base: float, after: Double) -> None:
+    """Write into ``after`` [11] the state one step later than ``state`` [11], ``index`` steps after the plan was made."""
+    turned, trig = poses[index, 2], np.array([math.cos(state[2]), math.sin(state[2])])
+    acceleration, rate = _command(state, poses[index], math.cos(turned), math.sin(turned), speed, curvature, index, wheel_base)
+    _move(state, trig, math.tan(state[7]), acceleration, rate, wheel_base, after)
+
+
+@kernel
+def fit_plan(poses: Double, fit: Double, trig: Double, work: Double, speed: Double, curvature: Double) -> None:
+    """Write the speeds and curvatures [T] that fit world poses [T + 1, 3], and cos and sin of their headings into ``trig`` [T, 2].
+
+    ``fit`` is ``dynamics.speed_fit(T)``, which is symmetric; ``work`` is [3, T] of scratch.
+    """
+    steps, turn = fit.shape[0], work[2]
+    speed[:] = 0.0
+    for j in range(steps):
+        trig[j, 0], trig[j, 1] = math.cos(poses[j, 2]), math.sin(poses[j, 2])
+        along = (poses[j + 1, 0] - poses[j, 0]) * trig[j, 0] + (poses[j + 1, 1] - poses[j, 1]) * trig[j, 1]
+        turn[j] = _wrapped(poses[j + 1, 2] - poses[j, 2])
+        for i in range(steps):
+            speed[i] += fit[j, i] * along
+    fit_curvature(speed, turn, work, curvature)
 
 
 @kernel
 def profiles(poses: Double, fit: Double) -> tuple[Double, Double]:
     """Fitted speeds and curvatures [T] of world poses [T + 1, 3]; ``fit`` is ``dynamics.speed_fit(T)``."""
     steps = fit.shape[0]
-    speed, turn = np.zeros(steps), np.empty(steps)
-    for j in range(steps):
-        heading = poses[j, 2]
-        dx, dy = poses[j + 1, 0] - poses[j, 0], poses[j + 1, 1] - poses[j, 1]
-        along = dx * math.cos(heading) + dy * math.sin(heading)
-        turn[j] = _wrapped(poses[j + 1, 2] - heading)
-        for i in range(steps):
-            speed[i] += fit[i, j] * along
-    return speed, fit_curvature(speed, turn, np.empty((3, steps)))
+    speed, curvature = np.empty(steps), np.empty(steps)
+    fit_plan(poses, fit, np.empty((steps, 2)), np.empty((3, steps)), speed, curvature)
+    return speed, curvature
+
+
+@kernel
+def drive(initial: Double, poses: Double, fit: Double, wheel_base: float, scratch: Double, states: Double, trig: Double) -> None:
+    """Write states [S + 1, 11] from ``initial`` [11] along world poses [T + 1, 3] (S <= T), and cos and sin of their headings into
+    ``trig`` [S + 1, 2]. ``scratch`` is [7, T]."""
+    plan, speed, curvature = scratch[5:].reshape(-1, 2), scratch[0], scratch[1]
+    fit_plan(poses, fit, plan, scratch[2:5], speed, curvature)
+    states[0] = initial
+    slope = math.tan(initial[7])
+    for i in range(states.shape[0]):
+        trig[i, 0], trig[i, 1] = math.cos(states[i, 2]), math.sin(states[i, 2])
+        if i < states.shape[0] - 1:
+            acceleration, rate = _command(states[i], poses[i], plan[i, 0], plan[i, 1], speed, curvature, i, wheel_base)
+            slope = _move(states[i], trig[i], slope, acceleration, rate, wheel_base, states[i + 1])
 
 
 @kernel
 def simulate(initial: Double, poses: Double, fit: Double, wheel_base: float, steps: int) -> Double:
     """States [N, steps + 1, 11] of N cars from ``initial`` [N, 11] along world poses [N, T + 1, 3]."""
     count = initial.shape[0]
-    states = np.empty((count, steps + 1, 11))
+    states, trig, scratch = np.empty((count, steps + 1, 11)), np.empty((steps + 1, 2)), np.empty((7, fit.shape[0]))
     for n in range(count):
-        states[n, 0] = initial[n]
-        speed, curvature = profiles(poses[n], fit)
-        for i in range(steps):
-            advance(states[n, i], poses[n], speed, curvature, i, wheel_base, states[n, i + 1])
+        drive(initial[n], poses[n], fit, wheel_base, scratch, states[n], trig)
     return states
