@@ -14,54 +14,15 @@ from typing import Any
 
 import polars as pl
 import pytest
+from toy_run import DATA, rows, start, tables
 
 from wetoolkit import store as store_module
-from wetoolkit.errors import ConfigError, DataError, PluginError, StoreError, UnknownName, ValidationError
-from wetoolkit.experiment import parse_experiment
-from wetoolkit.pipeline import Finished, run, stage_given
-from wetoolkit.registry import Registry, load_registry
-from wetoolkit.store import Store, read_block, read_state, read_table
+from wetoolkit.errors import DataError, PluginError, StoreError, UnknownName, ValidationError
+from wetoolkit.registry import Registry
+from wetoolkit.store import Store, read_block, read_table
 from wetoolkit.testing import fakes
-from wetoolkit.testing.fake_learning import ToyPolicy
 from wetoolkit.testing.fakes import ToyBehaviour, ToyDataset, ToyMiner, ToyReconstructor, ToyReward, ToySimulator, ToyWorld
 from wetoolkit.types import Ref, Rollout, Scenario, Scene
-
-TOY = {"use": "toy"}
-DATA: dict[str, Any] = {
-    "name": "toy", "seed": 3, "domain": "toy", "chunk": 4, "rounds": 2, "dataset": {"use": "toy", "logs": 4, "per_log": 2},
-    "splits": {"pretrain": "train", "mine": "rare-train", "common": "test", "rare": "rare-test"},
-    "policy": {"use": "toy-softmax"}, "pretrain": {"use": "toy-imitation"}, "miner": TOY, "reconstructor": TOY,
-    "behaviour": [{"use": "toy", "count": 2}], "simulator": TOY, "reward": TOY,
-    "algorithm": {"use": "toy-gradient"}, "evaluate": {"reward": TOY, "policies": ["toy-straight"], "seeds": [0, 1]},
-    "controls": {"imitation": {"use": "toy-imitation"}},
-}  # fmt: skip
-TABLES = ("outcomes", "results", "comparisons", "failed")
-
-
-@pytest.fixture(scope="module")
-def registry() -> Registry:
-    return load_registry(["wetoolkit.testing.plugin"], only=["wetoolkit"])
-
-
-def tables(folder: Path) -> dict[str, bytes]:
-    return {name: (folder / "tables" / f"{name}.parquet").read_bytes() for name in TABLES}
-
-
-def start(registry: Registry, folder: Path, changes: dict[str, Any] | None = None, **more: Any) -> Finished:
-    return run(parse_experiment({**DATA, **(changes or {})}), registry, folder, **more)
-
-
-def rows(folder: Path, name: str) -> pl.DataFrame:
-    return read_table(folder / "tables" / f"{name}.parquet")
-
-
-@pytest.fixture(scope="module")
-def done(registry: Registry, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished run of two rounds."""
-    folder = tmp_path_factory.mktemp("done")
-    finished = start(registry, folder)
-    assert finished.complete and not finished.cached and not len(finished.failed)
-    return folder
 
 
 def test_every_item_has_a_row(done: Path) -> None:
@@ -132,7 +93,8 @@ def test_killed_at_any_moment_it_resumes_to_the_same_tables(done: Path, tmp_path
     assert kills >= 3
     assert tables(tmp_path) == tables(done)
     ledger = read_table(tmp_path / "ledger.parquet")
-    assert sorted(ledger["stage"].to_list()) == sorted(seen), "a finished stage was made twice"
+    # A kill between a stage's row in the ledger and its record in the manifest costs a second row, never a lost one.
+    assert set(ledger["stage"]) == set(seen) and len(ledger) <= len(seen) + kills, "a finished stage was made twice"
     assert not list(tmp_path.rglob("*.tmp"))
 
 
@@ -338,109 +300,3 @@ def test_a_full_disk_ends_the_run_and_it_goes_on_later(
     monkeypatch.undo()
     start(registry, tmp_path)
     assert tables(tmp_path) == tables(done)
-
-
-# Stages one by one
-
-
-def test_stages_one_by_one_end_at_the_same_tables(done: Path, registry: Registry, tmp_path: Path) -> None:
-    order = ["pretrain", *(f"{s}-{r}" for r in (1, 2) for s in ("mine", "reconstruct", "vary", "rollout", "train")), "evaluate"]
-    for stage in order:
-        finished = start(registry, tmp_path, first=stage, last=stage)
-        assert finished.complete == (stage == "evaluate")
-    start(registry, tmp_path)
-    assert tables(tmp_path) == tables(done)
-
-
-def test_a_stage_too_early_says_what_is_missing(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="'pretrain' has not been done"):
-        start(registry, tmp_path, first="mine")
-    with pytest.raises(ConfigError, match="no stage 'mien'"):
-        start(registry, tmp_path, first="mien")
-
-
-def test_the_last_stage_may_not_come_before_the_first(registry: Registry, tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="'mine', comes after the last, 'pretrain'"):
-        start(registry, tmp_path, first="mine", last="pretrain")
-    assert not (tmp_path / "experiment.toml").exists()  # nothing was begun
-
-
-@pytest.mark.parametrize(
-    ("stage", "files", "policy", "said"),
-    [
-        ("mine-1", "", "scenes/reconstruct-1-*", "not a policy"),
-        ("evaluate", "scenes/vary-1-*", "", "not a policy"),
-        ("train-1", "scenes/vary-1-*", "policies/pretrain-*", "no experience"),
-        ("vary-1", "policies/pretrain-*", "", "not an artefact"),
-        ("rollout-1", "rollouts/*", "policies/pretrain-*", "Scene.choices"),
-    ],
-)
-def test_artefacts_of_another_kind_are_refused(
-    done: Path, registry: Registry, tmp_path: Path, stage: str, files: str, policy: str, said: str
-) -> None:
-    found = [next(done.glob(f"{name}.safetensors")) if name else None for name in (files, policy)]
-    given = stage_given(parse_experiment(DATA), stage, [found[0]] if found[0] else [], found[1])
-    with pytest.raises(StoreError, match=said):
-        start(registry, tmp_path, given=given, first=stage, last=stage)
-
-
-def test_a_policy_that_does_not_fit_its_state_is_refused(
-    done: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ToyPolicy, "with_state", lambda self, state: state["gone"])
-    given = stage_given(parse_experiment(DATA), "mine-1", [], next((done / "policies").glob("pretrain-*.safetensors")))
-    with pytest.raises(StoreError, match="do not fit the policy 'toy-softmax': KeyError"):
-        start(registry, tmp_path, given=given, first="mine-1", last="mine-1")
-
-
-def test_artefacts_from_elsewhere_bring_no_evaluation_logs(done: Path, registry: Registry, tmp_path: Path) -> None:
-    splits = {"pretrain": "test", "mine": "rare-test", "common": "train", "rare": "rare-train"}  # the other way round
-    start(registry, tmp_path / "other", {"rounds": 1, "splits": splits})
-    policy = next((done / "policies").glob("pretrain-*.safetensors"))
-    for stage, files in [
-        ("reconstruct-1", "tables/failures-1.parquet"), ("vary-1", "scenes/reconstruct-*.safetensors"),
-        ("rollout-1", "scenes/vary-*.safetensors"), ("train-1", "experience/experience-*.safetensors"),
-    ]:  # fmt: skip
-        given = stage_given(parse_experiment(DATA), stage, sorted((tmp_path / "other").glob(files)), policy)
-        with pytest.raises(ValidationError, match="serve for evaluation here"):
-            start(registry, tmp_path / "run", given=given, first=stage, last=stage)
-
-
-def test_artefacts_from_elsewhere_stand_in(done: Path, registry: Registry, tmp_path: Path) -> None:
-    experiment = parse_experiment(DATA)
-    policy = next((done / "policies").glob("pretrain-*.safetensors"))
-    given = stage_given(experiment, "reconstruct-1", [done / "tables" / "failures-1.parquet"], None)
-    assert not start(registry, tmp_path / "a", given=given, first="reconstruct-1", last="reconstruct-1").complete
-    scenes = sorted((tmp_path / "a" / "scenes").glob("*.safetensors"))
-    assert sum(len(read_block(path, Scene, ToyWorld)[0]) for path in scenes) == len(rows(done, "failures-1").unique(["id", "step"]))
-    given = stage_given(experiment, "rollout-1", scenes, policy)
-    start(registry, tmp_path / "b", given=given, first="rollout-1", last="rollout-1")
-    assert list((tmp_path / "b" / "rollouts").glob("*.safetensors"))
-    given = stage_given(experiment, "evaluate", [policy], None)
-    start(registry, tmp_path / "c", given=given, first="evaluate", last="evaluate")
-    assert set(rows(tmp_path / "c", "outcomes")["policy"]) == {"post-trained", "toy-straight"}
-    with pytest.raises(StoreError, match="no such artefact"):
-        stage_given(experiment, "vary-1", [tmp_path / "none"], None)
-
-
-def test_policies_carry_their_config(done: Path) -> None:
-    state, about = read_state(next((done / "policies").glob("train-2-*.safetensors")))
-    assert about["use"] == "toy-softmax" and state and about["lineage"][0]["component"] == "algorithm/toy-gradient"
-
-
-def test_a_rare_miner_picks_the_rare_scenes(registry: Registry, tmp_path: Path) -> None:
-    changes = {
-        "rounds": 1, "splits": {**DATA["splits"], "common": "rare-test", "rare": "rare-test"},
-        "evaluate": {**DATA["evaluate"], "rare_miner": {"use": "toy", "least": 0.9}},
-    }  # fmt: skip
-    start(registry, tmp_path, changes)
-    outcomes = rows(tmp_path, "outcomes")
-    rare, common = (set(outcomes.filter(pl.col("split") == split)["id"]) for split in ("rare", "common"))
-    assert rare == set(rows(tmp_path, "rare")["id"]) and not rare & common and len(rare | common) == 8
-
-
-def test_limits_are_kept(registry: Registry, tmp_path: Path) -> None:
-    start(registry, tmp_path, {"rounds": 1, "limits": {"rare": 3, "common": 5, "failures": 2}})
-    outcomes = rows(tmp_path, "outcomes").filter(pl.col("policy") == "base")
-    assert outcomes.filter(pl.col("mode") == "open").group_by("split").len().sort("split")["len"].to_list() == [5, 3]
-    assert len(read_block(next((tmp_path / "scenes").glob("reconstruct-1-*.safetensors")), Scene, ToyWorld)[0]) == 2

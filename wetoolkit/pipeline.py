@@ -19,7 +19,7 @@ from wetoolkit.measure import Entrant
 from wetoolkit.progress import Silent, Watch
 from wetoolkit.registry import Registry
 from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
-from wetoolkit.work import Done, Failed, Made, Session, file_made, is_block
+from wetoolkit.work import Done, Failed, Made, Session, data_of, file_made, is_block
 
 FINAL = ("outcomes", "results", "comparisons", "failed")  # tables of a finished run
 BASE, POST = "base", "post-trained"
@@ -43,7 +43,7 @@ def run(
     store, parts = Store(folder), Parts(experiment, registry)
     with store.lock():
         stamp = key_of(experiment.model_dump(mode="json"), parts.distributions())
-        if not (first or last or given) and _all_there(store, stamp):
+        if not (first or last or given) and _all_there(store, stamp, parts):
             return Finished(folder, True, read_table(store.path("tables", "failed.parquet")), cached=True)
         parts.check()
         session = Session(experiment, parts, store, watch or Silent(), given or {}, first, last)
@@ -63,7 +63,7 @@ def rounds(session: Session) -> None:
     """The loop."""
     e = session.experiment
     listed = listing.index(session)
-    stages.check_given(session.given, listed)
+    stages.check_given(session, listed)
     base = policy = training.pretrain(session, listed)
     controls = dict.fromkeys(e.controls, base)
     frames: list[Made] = []
@@ -121,6 +121,7 @@ def _begin(session: Session, stamp: str) -> None:
         experiment=e.name,
         experiment_hash=stamp,
         seed=e.seed,
+        data=session.data,
         status="running",
         distributions=session.parts.distributions(),
     )
@@ -135,10 +136,12 @@ def _end(session: Session, complete: bool) -> Finished:
     return Finished(session.store.folder, complete, failed)
 
 
-def _all_there(store: Store, stamp: str) -> bool:
-    """Whether this very experiment was finished here and everything it made is whole. Imports no plugin."""
+def _all_there(store: Store, stamp: str, parts: Parts) -> bool:
+    """Whether this experiment was finished here, of these data, and all is whole. Imports no plugin where data have no files."""
     manifest = store.manifest
     if manifest.experiment_hash != stamp or manifest.status not in ("done", "failed items"):
+        return False
+    if manifest.data and manifest.data != data_of(parts):
         return False
     tables = [store.digest(store.path("tables", f"{name}.parquet")) for name in FINAL]
     return None not in tables and all(store.finished(stage) for stage in manifest.stages)

@@ -34,6 +34,12 @@ def timeless(values: Mapping[str, Any]) -> dict[str, Any]:
     return {key: float(value) if isinstance(value, int | float | np.number) else value for key, value in plain.items()}
 
 
+def trained_on(path: Path) -> set[str] | None:
+    """The logs that a policy's training saw, that of the policy it started from included; None where its file does not tell."""
+    logs = read_state(path)[1].get("logs")
+    return None if logs is None else set(logs)
+
+
 def load_policy(session: Session, made: Made) -> Any:
     """The policy of an artefact, built with the config that stands in it."""
     path = made.paths[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from wetoolkit.jobs import (
 )
 from wetoolkit.kinds import SupportsSettle
 from wetoolkit.listing import TRAINING, USES, block_payloads, loader, ref_chunks, refs_of
-from wetoolkit.policies import load_policy
+from wetoolkit.policies import load_policy, trained_on
 from wetoolkit.store import read_block, read_facts, read_table, write_table
 from wetoolkit.types import Failure, Ref
 from wetoolkit.work import Made, Payload, Session, Work, derive, pieces
@@ -74,12 +74,17 @@ def failures_of(path: Path) -> list[Failure]:
     ]
 
 
-def check_given(given: Mapping[str, Made], listed: Made) -> None:
-    """``ValidationError`` where an artefact from elsewhere would bring evaluation logs into training. Policies tell no logs."""
+def check_given(session: Session, listed: Made) -> None:
+    """``ValidationError`` where an artefact from elsewhere comes of logs that serve for evaluation here."""
     held = {ref.log for use in USES if use not in TRAINING for ref in refs_of(listed, use)}
-    for made in given.values():
+    for made in session.given.values():
         for path in made.paths:
-            shared = sorted(_logs(made.stage, path) & held)
+            logs = _logs(made.stage, path)
+            if logs is None:
+                session.watch.note(
+                    f"{path.name} does not tell the logs it was trained on: whether it saw evaluation logs is not known"
+                )
+            shared = sorted((logs or set()) & held)
             if shared:
                 raise ValidationError(
                     f"{len(shared)} logs in it serve for evaluation here, such as {shared[0]!r}", file=path,
@@ -87,11 +92,14 @@ def check_given(given: Mapping[str, Made], listed: Made) -> None:
                 )  # fmt: skip
 
 
-def _logs(stage: str, path: Path) -> set[str]:
+def _logs(stage: str, path: Path) -> set[str] | None:
+    """The logs an artefact came of; None where it does not tell."""
     kind = stage.partition("-")[0]
     if kind == "mine":
         return {failure.scenario.log for failure in failures_of(path)}
-    return set() if kind in ("pretrain", "train") else set(read_facts(path).get("logs", ()))
+    if kind in ("pretrain", "train"):
+        return trained_on(path)
+    return set(read_facts(path).get("logs", ()))
 
 
 def chosen(session: Session, mined: Made) -> list[Failure]:

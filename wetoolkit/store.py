@@ -63,6 +63,7 @@ class Manifest(Config):
     experiment: str = Field(default="", description="name of the experiment")
     experiment_hash: str = Field(default="", description="hash of the experiment and of the versions")
     seed: int = Field(default=0, description="the experiment's seed")
+    data: str = Field(default="", description="hash of the names, sizes and times of the data's files, where there are any")
     status: Literal["new", "running", "done", "failed items"] = Field(default="new", description="how far the run is")
     stages: dict[str, StageRecord] = Field(
         default_factory=dict, description="stage, with its round where it has one -> what it made"
@@ -201,6 +202,12 @@ def read_table(path: Path) -> pl.DataFrame:
         return pl.read_parquet(io.BytesIO(read_bytes(path)))
     except pl.exceptions.PolarsError as error:
         raise StoreError(f"not a Parquet table: {error}", file=path, way_out=MENDED) from error
+
+
+def fingerprint(files: Iterable[Path]) -> str:
+    """SHA-256 of names, sizes and times of change, "" of no files: cheap, so that a file that was only touched counts as changed."""
+    facts = [(str(path), stat.st_size, stat.st_mtime_ns) for path in sorted(files) for stat in [path.stat()]]
+    return key_of(facts) if facts else ""
 
 
 @dataclass

@@ -20,15 +20,17 @@ from wetoolkit.jobs import (
 )
 from wetoolkit.kinds import SupportsLogProb, SupportsPrepare
 from wetoolkit.listing import block_payloads, loader, ref_chunks, refs_of
-from wetoolkit.policies import load_policy, save_policy, timeless
+from wetoolkit.policies import load_policy, save_policy, timeless, trained_on
 from wetoolkit.stages import chosen, failures_of
 from wetoolkit.store import write_table
 from wetoolkit.types import Ref
 from wetoolkit.work import Made, Payload, Session, Work, derive, named, pieces
 
 
-def fit(session: Session, work: Work, role: str, start: Any, reference: Any, shards: Shards, name: str) -> list[Path]:
-    """Run an algorithm; the policy and its metrics are the artefacts."""
+def fit(
+    session: Session, work: Work, role: str, start: Any, reference: Any, shards: Shards, name: str, before: Made | None = None
+) -> list[Path]:
+    """Run an algorithm; the policy and its metrics are the artefacts. ``before``: the file of the trained policy it starts from."""
     step = session.parts.step(role, derive(session.experiment.seed, name))
     if not len(shards):
         raise DataError("there is nothing to learn from", stage=name, way_out="see `wetool report` for the items that failed")
@@ -37,7 +39,9 @@ def fit(session: Session, work: Work, role: str, start: Any, reference: Any, sha
     except Exception as error:
         raise named(error, step) from error
     path, table = work.path("policies"), work.path("tables/parts", "parquet")
-    save_policy(session, path, trained, {"lineage": [asdict(step)], "decisions": len(shards)})
+    seen = trained_on(before.paths[0]) if before else set()
+    logs = None if seen is None else sorted(seen | set(shards.logs))  # unknown stays unknown
+    save_policy(session, path, trained, {"lineage": [asdict(step)], "decisions": len(shards), "logs": logs})
     metrics = pl.DataFrame({key: list(values) for key, values in timeless(trained.metrics).items()})
     write_table(table, metrics)
     if "gpu_seconds" in trained.summary:
@@ -120,7 +124,7 @@ def train(session: Session, number: int, role: str, frames: Sequence[Made], poli
         shards = Shards(*paths, memory_mb=e.frames.memory, world=parts.domain.world)
         work.begin(len(shards))
         reference = load_policy(session, base if e.reference == "base" else policy)
-        return fit(session, work, role, load_policy(session, policy), reference, shards, f"train-{number}")
+        return fit(session, work, role, load_policy(session, policy), reference, shards, f"train-{number}", policy)
 
     settings = [e.reference, e.frames.memory]
     return session.stage(

@@ -11,14 +11,16 @@ import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 
-from wetoolkit.errors import ConfigError, PluginError, StoreError, WetoolkitError
+from wetoolkit.errors import ConfigError, DataError, PluginError, StoreError, WetoolkitError
 from wetoolkit.experiment import Experiment, Parts
+from wetoolkit.kinds import SupportsFiles
 from wetoolkit.ledger import Cost, Ledger
 from wetoolkit.progress import Silent, Watch
-from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, key_of, read_facts
+from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, fingerprint, key_of, read_facts
 from wetoolkit.types import Outcome, Step
 
 T = TypeVar("T")
@@ -173,9 +175,14 @@ class Session:
             )  # fmt: skip
         return self._do(name, key, base, make)
 
-    def _step(self, role: str) -> tuple[str, str, str]:
+    def _step(self, role: str) -> tuple[str, ...]:
         step = self.parts.step(role)
-        return step.component, step.distribution, step.config
+        return step.component, step.distribution, step.config, *([self.data] if role == "dataset" else [])
+
+    @cached_property
+    def data(self) -> str:
+        """What tells whether the data set's files are those of the last start."""
+        return data_of(self.parts)
 
     def _made(self, name: str, record: StageRecord) -> Made:
         paths = tuple(self.store.folder / path for path in record.artefacts)
@@ -202,6 +209,15 @@ class Session:
         said = f"{cost.items} items, {cost_failed} failed, {cost.cached} found done, {cost.wall:.1f} s"
         self.watch.stop(name, said)
         return self._made(name, record)
+
+
+def data_of(parts: Parts) -> str:
+    """The fingerprint of the data set's files; "" where it reads none."""
+    dataset = parts.build("dataset")
+    try:
+        return fingerprint(dataset.files()) if isinstance(dataset, SupportsFiles) else ""
+    except OSError as error:
+        raise DataError(f"cannot be read: {error.strerror}", file=error.filename, way_out="see `wetool doctor`") from error
 
 
 def is_block(path: Path) -> bool:

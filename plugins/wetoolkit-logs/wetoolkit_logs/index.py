@@ -34,11 +34,16 @@ class Head:
     error: str = ""
 
 
+def scene_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold a scene each."""
+    return sorted(path for path in folder.rglob("*.pkl") if path.name not in NOT_SCENES)
+
+
 def scan(folder: Path, limit: int, cached: bool) -> list[Head]:
     """A Head for each scene file of the folder, by path. Files that did not change since the last scan are not read again."""
     if not folder.is_dir():
         raise DataError("no such folder", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are")
-    paths = sorted(path for path in folder.rglob("*.pkl") if path.name not in NOT_SCENES)
+    paths = scene_files(folder)
     if not paths:
         raise DataError(
             "no *.pkl file in it", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are"

@@ -22,7 +22,7 @@ from wetoolkit.errors import DataError, UnknownName
 from wetoolkit.registry import config_hash
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
 from wetoolkit_logs import __version__, motion, roads, route
-from wetoolkit_logs.index import Head, assign, present_steps, scan, unique
+from wetoolkit_logs.index import Head, assign, present_steps, scan, scene_files, unique
 from wetoolkit_logs.recording import DT, Recording, blamed, read
 from wetoolkit_logs.window import SceneData, cut
 
@@ -105,6 +105,10 @@ class ScenarioNet:
         scenario = Scenario(ref.id, "driving", ref.split, scene, clock, origin, lineage, world)
         scenario.validate()
         return scenario
+
+    def files(self) -> Sequence[Path]:
+        """The scene files."""
+        return scene_files(self._folder)
 
     def repairs(self) -> Mapping[str, int]:
         """What was mended or left out -> how often, over the scenes of the splits indexed so far (each scene once).
