@@ -35,6 +35,10 @@ class PdmScene:
     ids: tuple[str, ...] = ()  # [K]
     vehicle: Vehicle = field(default_factory=Vehicle)
     unavailable: tuple[str, ...] = ()  # as World.unavailable
+    past: Double = field(
+        default_factory=lambda: np.zeros((0, 11))
+    )  # [H, 11] what the ego drove before now, for ``Variant.history``
+    red: Bool = field(default_factory=lambda: np.zeros((0, 0), bool))  # [F, P] areas behind red lights of the route; [0, 0]: none
 
     def validate(self) -> None:
         frames, count = self.valid.shape
@@ -43,6 +47,9 @@ class PdmScene:
         require_finite(self.boxes, "scene.boxes")
         require(len(self.kind) == len(self.first_speed) == count, "lengths differ", "scene.kind", "one a track")
         require(len(self.centerline) != 1, "one point", "scene.centerline", "give two points or none")
+        require(self.past.ndim == 2 and self.past.shape[1] == 11, f"shape {self.past.shape}", "scene.past", "[H, 11]")
+        require_finite(self.past, "scene.past")
+        require(not len(self.red) or self.red.shape[1] == len(self.areas.kind), f"shape {self.red.shape}", "scene.red", "[F, P]")
 
 
 def index_map(world: World) -> Areas:

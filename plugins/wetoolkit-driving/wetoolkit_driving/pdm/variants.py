@@ -1,9 +1,9 @@
 """The variants of the PDM score, each difference between them one described switch.
 
-``navsim-1.1`` and ``epdms-2.2`` are what NAVSIM computes in those versions, its quirks included; ``world-engine`` is the copy in World
-Engine's simulator; ``corrected`` is ``navsim-1.1`` with the quirks that are bugs mended (``MENDS``, each to be had by itself). The
-readable text (``score``) and the kernels take their switches from the same ``Variant``, and a metric's stamp names it: scores of two
-variants are different metrics. Section numbers are those of the PDM-score reference, see docs/pdm.md.
+``navsim-1.1`` and ``epdms-2.2`` are what NAVSIM computes in those versions, its quirks included; ``world-engine`` is the copy in
+World Engine's simulator; ``corrected`` is ``navsim-1.1`` with the quirks that are bugs mended (``MENDS``, each switchable). The
+readable text (``score``) and the kernels take their switches from the same ``Variant``, and a metric's stamp names it: scores of
+two variants are different metrics. Section numbers are those of the PDM-score reference, see docs/pdm.md.
 """
 
 from __future__ import annotations
