@@ -55,7 +55,7 @@ def _z(level: float) -> float:
     return float(special.ndtri((1 + level) / 2))
 
 
-def _t(level: float, freedom: int) -> float:
+def t_quantile(level: float, freedom: int) -> float:
     """Two-sided quantile of Student's distribution."""
     return float(special.stdtrit(freedom, (1 + level) / 2))
 
@@ -147,7 +147,7 @@ def _t_interval(array: Float, sums: Float, sizes: Float, level: float, bounds: B
     """
     mean, error, _ = (float(x[0, 0]) for x in _moments(sums[:, None], sizes[:, None]))
     independent = float(array.std(ddof=1)) / math.sqrt(len(array))
-    half = _t(level, len(sums) - 1) * max(error, independent)
+    half = t_quantile(level, len(sums) - 1) * max(error, independent)
     low, high = bounds or (-math.inf, math.inf)
     method = f"t on {len(sums)} log means" + (", error of independent outcomes" if independent > error else "")
     return Interval(mean, max(low, mean - half), min(high, mean + half), level, method, len(array), len(sums))
@@ -172,7 +172,7 @@ def studentised(
     drawn, drawn_scale = (drawn, drawn_error) if bounds is None else _logit(drawn, drawn_error)
     alive = drawn_scale > 1e-12
     t = np.where(alive, np.abs(drawn - centre) / np.where(alive, drawn_scale, 1.0), 0.0)  # [R, S]
-    half = np.maximum(np.quantile(t, level, axis=0), _t(level, count - 1)) * scale[0]
+    half = np.maximum(np.quantile(t, level, axis=0), t_quantile(level, count - 1)) * scale[0]
     low, high = centre[0] - half, centre[0] + half
     if bounds is not None:
         low, high = (bounds[0] + (bounds[1] - bounds[0]) * special.expit(x) for x in (low, high))
