@@ -149,7 +149,7 @@ class Script:
         """Raise ``ValidationError`` where a number is out of its range."""
         numbers = np.array([self.at, self.within, self.value, self.seconds, self.x, self.y])
         require_finite(numbers, field_name)
-        require(self.at >= 0 and self.within >= 0 and self.seconds >= 0, "a negative time or distance", field_name, "give 0 or more")
+        require(min(self.at, self.within, self.seconds) >= 0, "a negative time or distance", field_name, "give 0 or more")
         signed = self.action == Action.CUT_IN
         require(signed or self.value >= 0, f"value is {self.value}", field_name, "give 0 or more: BRAKE slows, CROSS walks")
         require(not signed or self.seconds > 0, "a cut-in that takes no time", field_name, "give `seconds` above 0")
