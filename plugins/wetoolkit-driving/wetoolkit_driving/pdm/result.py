@@ -40,9 +40,7 @@ class Marks:
     tlc: Double = field(default_factory=lambda: np.zeros(0))  # [N] traffic light compliance: 1 or 0; 1 where not asked for
     lk: Double = field(default_factory=lambda: np.zeros(0))  # [N] lane keeping: 1 or 0; 1 where not asked for
     tlc_step: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # [N] first state that touches a red light's area, NEVER
-    lk_step: Int = field(
-        default_factory=lambda: np.zeros(0, np.int64)
-    )  # [N] state that ends the first run off the centre line, NEVER
+    lk_step: Int = field(default_factory=lambda: np.zeros(0, np.int64))  # [N] state that ends a run off the centre line, NEVER
 
     def __post_init__(self) -> None:
         for name, value in (("tlc", 1.0), ("lk", 1.0), ("tlc_step", NEVER), ("lk_step", NEVER)):
@@ -74,7 +72,7 @@ def ego_progress(marks: Marks, best: Double | float) -> Double:
 
     - MASKED (NAVSIM v1.1): progress times gate over best, so that an NC of 0.5 halves EP too; where best is at most ``ep_least``, 1
       behind open gates and 0 else.
-    - CLIPPED (v2.2): progress itself over best, cut to [0, 1]; where best is at most ``ep_least``, 1 for all, closed gates included.
+    - CLIPPED (v2.2): progress itself over best, cut to [0, 1]; where best is at most ``ep_least``, 1 for all.
     - GATED (corrected): as MASKED, but an open gate counts whole.
     - RAW (World Engine): progress over the best progress whatever the gates, 1 where that is at most ``ep_least``; then times gate.
     """

@@ -35,9 +35,7 @@ class PdmScene:
     ids: tuple[str, ...] = ()  # [K]
     vehicle: Vehicle = field(default_factory=Vehicle)
     unavailable: tuple[str, ...] = ()  # as World.unavailable
-    past: Double = field(
-        default_factory=lambda: np.zeros((0, 11))
-    )  # [H, 11] what the ego drove before now, for ``Variant.history``
+    past: Double = field(default_factory=lambda: np.zeros((0, 11)))  # [H, 11] what the ego drove before, see ``Variant.history``
     red: Bool = field(default_factory=lambda: np.zeros((0, 0), bool))  # [F, P] areas behind red lights of the route; [0, 0]: none
 
     def validate(self) -> None:
