@@ -160,6 +160,14 @@ class SupportsLogProb(Protocol):
 
 
 @runtime_checkable
+class SupportsSeeds(Protocol):
+    """A policy that acts for many items with a seed each, so that a simulator need not split its batch by seeds."""
+
+    def act_each(self, observation: Observation[Any], seeds: Sequence[int]) -> Plan:
+        """A plan for each of the B items: what ``act`` answers for the item alone with its seed (1e-5 in torch, else exactly)."""
+
+
+@runtime_checkable
 class SupportsState(Protocol):
     """A part with learned numbers, saved as safetensors by the store."""
 

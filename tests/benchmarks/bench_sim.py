@@ -55,7 +55,7 @@ def main() -> None:
 
     def traffic() -> None:
         for w in worlds:
-            start(with_control(w, Control.IDM), NOW, TrafficConfig()).run(NOW, STEPS - 1, w.ego.states, w.ego.vehicle)
+            start(with_control(w, Control.IDM), NOW, TrafficConfig()).run(NOW, STEPS - 1, w.ego.states)
 
     rows.append(("traffic alone, hand-over included", steps / cpu(traffic), "scene-steps/s"))
     spec = ObservationSpec(history=20, fields=("ego", "agents", "lanes", "route"))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -52,10 +52,14 @@ class ToyPolicy:
         return logits - np.log(np.exp(logits).sum(1, keepdims=True))  # type: ignore[no-any-return]
 
     def act(self, observation: Observation[Any], seed: int) -> Plan:
+        return self.act_each(observation, [seed] * observation.size)
+
+    def act_each(self, observation: Observation[Any], seeds: Sequence[int]) -> Plan:
         log_prob = self.log_prob(observation)
         score = log_prob
         if self.config.temperature > 0:  # Gumbel noise drawn for each row from its own content: a batch equals its singles
-            noise = [np.random.default_rng([seed, zlib.crc32(row.tobytes())]).gumbel(size=len(row)) for row in log_prob]
+            rows = zip(seeds, log_prob, strict=True)
+            noise = [np.random.default_rng([seed, zlib.crc32(row.tobytes())]).gumbel(size=len(row)) for seed, row in rows]
             score = log_prob / self.config.temperature + np.array(noise).reshape(log_prob.shape)
         choice = score.argmax(1)
         return Plan(WALKS[choice], choice, log_prob[np.arange(len(choice)), choice])

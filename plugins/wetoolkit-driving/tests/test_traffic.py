@@ -26,7 +26,7 @@ def driven(world: World, control: Control = Control.IDM, config: TrafficConfig =
     """The world's agents after the model has moved them from NOW to the record's end; the ego repeats its log."""
     world = with_control(world, control)
     traffic = start(world, NOW, config)
-    traffic.run(NOW, world.steps - 1, world.ego.states, world.ego.vehicle)
+    traffic.run(NOW, world.steps - 1, world.ego.states)
     return traffic.agents, traffic
 
 
@@ -58,7 +58,7 @@ def test_following_settles_at_the_equilibrium_gap() -> None:
     control = np.array([Control.IDM, Control.REPLAY], np.uint8)
     world = replace(world, agents=replace(world.agents, control=control))
     traffic = start(world, NOW, CONFIG)
-    traffic.run(NOW, world.steps - 1, world.ego.states, world.ego.vehicle)
+    traffic.run(NOW, world.steps - 1, world.ego.states)
     expected = (VEHICLE.gap + v * VEHICLE.headway) / np.sqrt(1 - (v / limit) ** 4)
     assert gaps(traffic.agents, 0, 1)[-1] == pytest.approx(expected, abs=0.6)  # the path is sampled every 0.5 m
     assert np.hypot(*traffic.agents.velocity[0, -1]) == pytest.approx(v, abs=0.1)
@@ -87,7 +87,7 @@ def test_ordinary_following_never_collides(chain: list[tuple[float, float]], sto
     control[0] = Control.REPLAY
     world = replace(world, agents=replace(world.agents, control=control))
     traffic = start(world, NOW, CONFIG)
-    traffic.run(NOW, 200, world.ego.states, world.ego.vehicle)
+    traffic.run(NOW, 200, world.ego.states)
     for i in range(1, len(actors)):
         assert gaps(traffic.agents, i, i - 1).min() > 0.0
 
@@ -100,7 +100,7 @@ def test_a_red_signal_stops_at_the_line(kind: AgentClass, x: float) -> None:
     assert fronts.max() < 50.0  # the stop line of straight_map
     assert fronts[-1] > 45.0
     assert np.hypot(*agents.velocity[0, -1]) < 0.1
-    np.testing.assert_allclose(traffic.stops, [[50.0 - x, 0]], atol=0.5)
+    np.testing.assert_allclose(traffic.drivers.stops, [[50.0 - x, 0]], atol=0.5)
 
 
 def test_green_lets_pass_and_red_too_late_does_too() -> None:
@@ -151,7 +151,7 @@ def test_a_driver_stops_for_a_pedestrian_on_its_path_and_for_one_about_to_step_o
         valid[0, NOW + 25 :] = False  # its log ends before they would meet
         world = replace(world, agents=replace(world.agents, valid=valid))
         traffic = start(world, NOW, CONFIG)
-        traffic.run(NOW, 100, world.ego.states, world.ego.vehicle)
+        traffic.run(NOW, 100, world.ego.states)
         assert not any(touching(traffic.agents, t) for t in range(NOW, 101))
         assert np.hypot(*traffic.agents.velocity[0, NOW:].T).min() < 4.0
 
@@ -176,7 +176,7 @@ def test_replayed_agents_repeat_their_log_exactly_among_reacting_ones() -> None:
     control = np.array([Control.IDM, Control.REPLAY], np.uint8)
     world = replace(world, agents=replace(world.agents, control=control))
     traffic = start(world, NOW, CONFIG)
-    traffic.run(NOW, 100, world.ego.states, world.ego.vehicle)
+    traffic.run(NOW, 100, world.ego.states)
     for name in ("pose", "velocity", "valid"):
         np.testing.assert_array_equal(getattr(traffic.agents, name)[1], getattr(world.agents, name)[1])
 
@@ -193,7 +193,7 @@ def test_the_handover_does_not_jump(seed: int) -> None:
     agents, traffic = driven(world)
     np.testing.assert_array_equal(agents.pose[:, : NOW + 1], world.agents.pose[:, : NOW + 1])
     step = np.diff(agents.pose[:, NOW:], axis=1)
-    moved, emergency = np.hypot(step[..., 0], step[..., 1]), traffic.parameters[:, 5]
+    moved, emergency = np.hypot(step[..., 0], step[..., 1]), traffic.drivers.parameters[:, 5]
     first = np.hypot(*world.agents.velocity[:, NOW].T)
     assert (np.abs(moved[:, 0] - 0.1 * first) <= 0.005 * emergency + 1e-3).all()  # at most a / 2 dt^2 from the logged pace
     assert (np.abs(np.diff(moved, axis=1)) <= 0.01 * emergency[:, None] + 0.02).all()
@@ -226,14 +226,14 @@ def test_late_agents_appear_as_recorded_or_wait_for_their_place() -> None:
     agents, traffic = driven(straight_world([late], speed=0.0))
     assert not agents.valid[0, :50].any()
     np.testing.assert_allclose(agents.pose[0, 50], [25.0, 0, 0], atol=1e-5)
-    assert traffic.delayed.tolist() == [0]
+    assert traffic.drivers.delayed.tolist() == [0]
     # An ego that did not stand there in the log stands there now, until step 70.
     world = with_control(straight_world([late], speed=0.0), Control.IDM)
     traffic = start(world, NOW, CONFIG)
     states = world.ego.states.copy()
     states[:, 0] = np.where(np.arange(101) < 70, 24.0, 60.0)
-    traffic.run(NOW, 100, states, world.ego.vehicle)
-    assert traffic.delayed.tolist() == [20]
+    traffic.run(NOW, 100, states)
+    assert traffic.drivers.delayed.tolist() == [20]
     assert traffic.counts()["idm_delayed"] == 1
     assert traffic.agents.valid[0].tolist() == [False] * 70 + [True] * 31
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from pydantic import Field
 
@@ -32,6 +34,10 @@ class ConstantVelocity:
         plans = np.zeros((observation.size, *PLAN.shape))
         plans[:, :, 0] = speed[:, None] * PLAN.dt * np.arange(1, PLAN.steps + 1)
         return Plan(plans)
+
+    def act_each(self, observation: Observation[World], seeds: Sequence[int]) -> Plan:
+        """``act``: no seed changes it."""
+        return self.act(observation, 0)
 
 
 __all__ = ["ConstantVelocity", "ConstantVelocityConfig"]

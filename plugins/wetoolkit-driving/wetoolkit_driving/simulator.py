@@ -1,14 +1,14 @@
 """Closed loop: a policy is asked twice a second, a bicycle tracks its plan at 10 Hz, the others repeat their log or react.
 
 Time runs on the scene's own clock. At a decision step every live scene of the call is observed in one batch and the policy answers
-for all of them; then each scene is driven alone, so that a batch equals its singles. The world of a Rollout goes on past the
-horizon: the last plan is driven to its end (then straight on at the speed reached) while the others go on, so that proposals at
-the last decisions can be judged.
+for all of them; then they are driven to their next decision in one call, each by itself, so that a batch equals its singles. The
+world of a Rollout goes on past the horizon: the last plan is driven to its end (then straight on at the speed reached) while the
+others go on, so that proposals at the last decisions can be judged.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
@@ -17,13 +17,13 @@ from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError, WetoolkitError
-from wetoolkit.kinds import Policy
+from wetoolkit.kinds import Policy, SupportsSeeds
 from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation
 from wetoolkit_driving.domain import PLAN
 from wetoolkit_driving.dynamics import to_world, track_and_simulate
 from wetoolkit_driving.geometry import wrap_angle
 from wetoolkit_driving.observe import observe
-from wetoolkit_driving.traffic.engine import Traffic, start
+from wetoolkit_driving.traffic.engine import Traffic, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
 
@@ -49,8 +49,7 @@ class _Drive:
     seed: int
     end: int  # step after the last of the horizon
     record: int  # steps recorded in all
-    states: Double  # [T, 11]
-    traffic: Traffic
+    place: int  # its number in the traffic's batch
     world: World
     decisions: list[int] = field(default_factory=list)
     plans: list[Double] = field(default_factory=list)
@@ -68,69 +67,78 @@ class ClosedLoop:
         self, scenes: Sequence[Scene[World]], policy: Policy[World], seeds: Sequence[int], horizon: float | None = None
     ) -> Sequence[Rollout[World]]:
         """One Rollout a scene, in order. A policy that raises or answers out of shape or with NaN is an error naming its scenes."""
-        drives = [self._begin(scene, seed, horizon) for scene, seed in zip(scenes, seeds, strict=True)]
+        for scene in scenes:
+            _check(scene)
+        traffic = start_all([scene.world for scene in scenes], [scene.clock.now for scene in scenes], self.config.traffic)
+        drives = [self._begin(*job, traffic, horizon) for job in zip(range(len(scenes)), scenes, seeds, strict=True)]
         every = round(self.config.replan / PLAN.dt)
-        for k in range(max((drive.end for drive in drives), default=0)):
-            live = [drive for drive in drives if drive.scene.clock.now + k * every < drive.end - 1]
+        for ahead in range(0, max((drive.end for drive in drives), default=0), every):
+            live = [drive for drive in drives if drive.scene.clock.now + ahead < drive.end - 1]
             if not live:
                 break
-            self._decide(live, policy, k * every)
-            for drive in live:
-                self._go(drive, every)
-        return [self._finish(drive, policy) for drive in drives]
+            steps = [drive.scene.clock.now + ahead for drive in live]
+            self._decide(live, steps, policy)
+            ends = [drive.record - 1 if t + every >= drive.end - 1 else t + every for drive, t in zip(live, steps, strict=True)]
+            self._go(live, steps, ends, traffic)
+        return [self._finish(drive, policy, traffic) for drive in drives]
 
-    def _begin(self, scene: Scene[World], seed: int, horizon: float | None) -> _Drive:
+    def _begin(self, place: int, scene: Scene[World], seed: int, traffic: Traffic, horizon: float | None) -> _Drive:
         world, now = scene.world, scene.clock.now
-        _check(scene)
         wanted = self.config.horizon if horizon is None else horizon
         steps = round(wanted / PLAN.dt) if wanted > 0 else world.steps
         end = min(now + steps + 1, world.steps)
         record = min(end - 1 + PLAN.steps + AFTER + 1, world.steps)
-        states, known = world.ego.states.copy(), world.ego.valid.copy()
-        states[now + 1 :], known[now + 1 :] = 0.0, False
-        traffic = start(world, now, self.config.traffic)
-        view = replace(world, ego=Ego(states, known, world.ego.vehicle), agents=traffic.agents)
-        return _Drive(scene, seed, end, record, states, traffic, view)
+        known = world.ego.valid.copy()
+        known[now + 1 :] = False
+        ego = Ego(traffic.states(place), known, world.ego.vehicle)
+        return _Drive(scene, seed, end, record, place, replace(world, ego=ego, agents=traffic.tables[place]))
 
-    def _decide(self, live: Sequence[_Drive], policy: Policy[World], ahead: int) -> None:
-        """Ask the policy, one batch for each seed: seeds are per scene, a policy takes one a call."""
-        for seed in dict.fromkeys(drive.seed for drive in live):
-            group = [drive for drive in live if drive.seed == seed]
-            steps = [drive.scene.clock.now + ahead for drive in group]
-            seen = [Situation(f"{d.scene.id}@{t}", d.scene.log, d.world, t) for d, t in zip(group, steps, strict=True)]
-            plan = _ask(policy, seen, int(np.random.SeedSequence([seed % 2**63, ahead]).generate_state(1)[0]))
-            for b, (drive, step) in enumerate(zip(group, steps, strict=True)):
-                drive.decisions.append(step)
-                drive.plans.append(np.asarray(plan.trajectories[b], np.float64))
-                drive.choices.append(-1 if plan.choice is None else int(plan.choice[b]))
-                drive.log_probs.append(0.0 if plan.log_prob is None else float(plan.log_prob[b]))
+    def _decide(self, live: Sequence[_Drive], steps: Sequence[int], policy: Policy[World]) -> None:
+        """Ask the policy at step ``steps`` of each scene: in one batch if it takes a seed an item, else one batch a seed."""
+        seen = [Situation(f"{d.scene.id}@{t}", d.scene.log, d.world, t) for d, t in zip(live, steps, strict=True)]
+        seeds = [_seed_at(drive.seed, t - drive.scene.clock.now) for drive, t in zip(live, steps, strict=True)]
+        groups = [range(len(live))] if isinstance(policy, SupportsSeeds) else _equal(list(zip(seeds, strict=True)))
+        for rows in groups:
+            plan = _ask(policy, [seen[i] for i in rows], [seeds[i] for i in rows])
+            for b, i in enumerate(rows):
+                live[i].decisions.append(steps[i])
+                live[i].plans.append(np.asarray(plan.trajectories[b], np.float64))
+                live[i].choices.append(-1 if plan.choice is None else int(plan.choice[b]))
+                live[i].log_probs.append(0.0 if plan.log_prob is None else float(plan.log_prob[b]))
 
-    def _go(self, drive: _Drive, every: int) -> None:
-        """Drive the last plan until the next decision, or through to the end of the record where there is none."""
-        t, vehicle = drive.decisions[-1], drive.world.ego.vehicle
-        final = t + every >= drive.end - 1
-        until = drive.record - 1 if final else t + every
-        plan = drive.plans[-1]
-        first = t
-        while t < until:
-            count = min(PLAN.steps, until - t)
-            drive.states[t + 1 : t + 1 + count] = self._track(drive.states[t], plan, vehicle, count)
-            t += count
-            plan = straight_on(drive.states[t])
-        drive.world.ego.valid[first + 1 : until + 1] = True
-        drive.traffic.run(first, until, drive.states, vehicle)
+    def _go(self, live: Sequence[_Drive], steps: Sequence[int], ends: Sequence[int], traffic: Traffic) -> None:
+        """Drive each scene's last plan from its step to its end, straight on where the plan ends first; then move the others."""
+        reached = list(steps)
+        plans = [drive.plans[-1] for drive in live]
+        while any(t < end for t, end in zip(reached, ends, strict=True)):
+            counts = [min(PLAN.steps, end - t) for t, end in zip(reached, ends, strict=True)]
+            keys = [(drive.world.ego.vehicle, count) for drive, count in zip(live, counts, strict=True)]
+            for rows in _equal(keys):
+                vehicle, count = keys[rows[0]]
+                if count < 1:
+                    continue
+                states = np.array([live[i].world.ego.states[reached[i]] for i in rows])  # [n, 11]
+                driven = self._track(states, np.array([plans[i] for i in rows]), vehicle, count)  # [n, count, 11]
+                for i, part in zip(rows, driven, strict=True):
+                    live[i].world.ego.states[reached[i] + 1 : reached[i] + 1 + count] = part
+                    reached[i] += count
+                    plans[i] = straight_on(part[-1])
+        for drive, t, end in zip(live, steps, ends, strict=True):
+            drive.world.ego.valid[t + 1 : end + 1] = True
+        traffic.run_all([drive.place for drive in live], steps, ends)
 
-    def _track(self, state: Double, plan: Double, vehicle: Vehicle, count: int) -> Double:
+    def _track(self, states: Double, plans: Double, vehicle: Vehicle, count: int) -> Double:
+        """States [n, count, 11] of bodies that drive plans [n, T, 3] from states [n, 11]."""
         if self.config.dynamics == "perfect":
-            return as_planned(state, plan, vehicle)[:count]
-        return track_and_simulate(state, plan[None], vehicle, count)[0, 1:]
+            return np.stack([as_planned(state, plan, vehicle)[:count] for state, plan in zip(states, plans, strict=True)])
+        return track_and_simulate(states, plans, vehicle, count)[:, 1:]
 
-    def _finish(self, drive: _Drive, policy: Policy[World]) -> Rollout[World]:
+    def _finish(self, drive: _Drive, policy: Policy[World], traffic: Traffic) -> Rollout[World]:
         scene, record = drive.scene, drive.record
         name = str(getattr(policy, "name", type(policy).__name__))
         horizon = (drive.end - 1 - scene.clock.now) * PLAN.dt
         settings = {"dynamics": self.config.dynamics, "replan": f"{self.config.replan:g}", "horizon": f"{horizon:g}"}
-        settings |= {key: str(count) for key, count in drive.traffic.counts().items()}
+        settings |= {key: str(count) for key, count in traffic.counts(drive.place).items()}
         return Rollout(
             id=f"{scene.id}/{name}/{drive.seed}",
             domain="driving",
@@ -162,9 +170,24 @@ def _check(scene: Scene[World]) -> None:
         raise ValidationError("the ego is not known now", field="ego.valid", scene=scene.id, way_out=way_out)
 
 
-def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seed: int) -> Plan:
+def _seed_at(seed: int, ahead: int) -> int:
+    """The policy's seed of a decision ``ahead`` steps after the first one."""
+    return int(np.random.SeedSequence([seed % 2**63, ahead]).generate_state(1)[0])
+
+
+def _equal(keys: Sequence[Hashable]) -> list[list[int]]:
+    """Indices of equal keys together, in order of appearance."""
+    groups: dict[Hashable, list[int]] = {}
+    for i, key in enumerate(keys):
+        groups.setdefault(key, []).append(i)
+    return list(groups.values())
+
+
+def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seeds: Sequence[int]) -> Plan:
+    """The policy's plan for all items; ``seeds`` [B] are equal unless it takes one an item."""
     try:
-        plan = policy.act(observe(seen, policy.spec), seed)
+        observation = observe(seen, policy.spec)
+        plan = policy.act_each(observation, seeds) if isinstance(policy, SupportsSeeds) else policy.act(observation, seeds[0])
         plan.validate(PLAN, len(seen))
     except Exception as error:
         what = error.what if isinstance(error, WetoolkitError) else f"{type(error).__name__}: {error}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Any, Self
 
@@ -76,12 +76,16 @@ class VocabularyVector:
 
     def act(self, observation: Observation[Any], seed: int) -> Plan:
         """The likeliest anchor of each row, or one drawn at ``temperature``; a row's draw depends on seed and row only."""
+        return self.act_each(observation, [seed] * observation.size)
+
+    def act_each(self, observation: Observation[Any], seeds: Sequence[int]) -> Plan:
+        """``act`` with a seed a row, in one pass of the network."""
         log_prob = self.log_prob(observation)
         warmth = self.config.temperature
         if warmth:
             scaled = log_prob / warmth
             log_prob = scaled - np.logaddexp.reduce(scaled, axis=1, keepdims=True)
-            choice = (log_prob + self._gumbel(observation, seed)).argmax(1)
+            choice = (log_prob + self._gumbel(observation, seeds)).argmax(1)
         else:
             choice = log_prob.argmax(1)
         chosen = np.take_along_axis(log_prob, choice[:, None], 1)[:, 0]
@@ -215,14 +219,14 @@ class VocabularyVector:
             raise DataError("no demonstration to prepare from", plugin="wetoolkit-learning", way_out=_DEMONSTRATE)
         return np.concatenate(futures), fields, moments
 
-    def _gumbel(self, observation: Observation[Any], seed: int) -> Float:
-        """Standard Gumbel noise [B, K], drawn for each row by the seed and what the row sees."""
+    def _gumbel(self, observation: Observation[Any], seeds: Sequence[int]) -> Float:
+        """Standard Gumbel noise [B, K], drawn for each row by its seed and what the row sees."""
         count = len(self.proposals)
         seen = [observation.arrays[name] for name in self.config.fields]
         marks = [
             zlib.crc32(b"".join(np.ascontiguousarray(array[row]).tobytes() for array in seen)) for row in range(observation.size)
         ]
-        return np.stack([np.random.default_rng((seed, mark)).gumbel(size=count) for mark in marks])
+        return np.stack([np.random.default_rng((seed, mark)).gumbel(size=count) for seed, mark in zip(seeds, marks, strict=True)])
 
 
 def _frozen(tensor: Tensor) -> Array:

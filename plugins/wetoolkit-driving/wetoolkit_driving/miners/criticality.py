@@ -25,7 +25,7 @@ from wetoolkit.types import Failure, Ref, Scenario
 from wetoolkit_driving.geometry import ego_center, quads_touch, wrap_angle
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic.engine import world_velocity
-from wetoolkit_driving.traffic.idm import corners
+from wetoolkit_driving.traffic.layout import corners
 from wetoolkit_driving.types import YAW_RATE, AgentClass, Bool, Double, World
 
 FORESIGHT = 4.0  # seconds: collisions further ahead than this never need a critical deceleration in traffic

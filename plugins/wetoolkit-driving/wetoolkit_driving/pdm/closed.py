@@ -8,6 +8,7 @@ where there is no lane, the straight line ahead.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -141,6 +142,10 @@ class PdmClosed:
         """Plans [B, 40, 3]; every world stands for itself. The seed is not used."""
         plans = [self._plan(world) for world in observation.worlds]
         return Plan(np.array(plans, np.float64).reshape(observation.size, STEPS, 3))
+
+    def act_each(self, observation: Observation[World], seeds: Sequence[int]) -> Plan:
+        """``act``: no seed changes it."""
+        return self.act(observation, 0)
 
     def _plan(self, world: World) -> Double:
         poses = plan_closed(world, world.steps - 1, self.config)

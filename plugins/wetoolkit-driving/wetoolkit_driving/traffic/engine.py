@@ -1,64 +1,88 @@
-"""The traffic of one scene: hands agents over from the log to the model and steps them together with the ego."""
+"""The traffic of many scenes: hands agents over from the log to the model and steps all scenes together with their egos.
+
+``start_all`` lays the scenes side by side (see ``layout``), ``Traffic.run`` steps any of them in one kernel call. Scenes share
+nothing: a batch equals its singles bit for bit.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from wetoolkit.errors import ValidationError
 from wetoolkit_driving.geometry import ego_center, quads_touch
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic import idm
-from wetoolkit_driving.traffic.idm import Steps
+from wetoolkit_driving.traffic.idm import Drivers, Rules
+from wetoolkit_driving.traffic.layout import DRIVING, REPLAYED, WAITING, Bodies, Layout, Steps, corners, look, scene_of, scratch_of
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
 from wetoolkit_driving.traffic.paths import Path, path_of
-from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, Vehicle, World
+from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, World
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
+NOWHERE = Path(np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)))
 
 
 @dataclass(frozen=True)
 class Traffic:
-    """One scene's others. The arrays of ``agents`` are this object's own and are written up to the step reached by ``run``."""
+    """The others of B scenes, and the egos among them. Every array of it is its own; ``run`` writes up to the step reached."""
 
-    agents: Agents  # [A, T]
-    mode: Byte  # [A] idm.REPLAYED, DRIVING or WAITING
-    entry: Steps  # [A] step at which it is handed over
-    s: Double  # [A] metres along its path
-    v: Double  # [A] m/s
-    delayed: Steps  # [A] steps it had to wait because its place was taken
-    paths: Double  # [K, 3] ragged, by offset
-    wanted: Double  # [K] m/s
-    offset: Steps  # [A + 1]
-    stops: Double  # [S, 2] ragged, by stop_offset
-    stop_offset: Steps  # [A + 1]
-    parameters: Double  # [A, 7]
-    sizes: Double  # [A + 1, 2] length, width; the ego's last
-    kinds: Byte  # [A + 1]
-    ignore: Bool  # [A, A + 1] pairs that overlap in the log itself
-    signals: Byte  # [S, T]
-    dt: float
-    config: TrafficConfig
+    layout: Layout
+    bodies: Bodies
+    drivers: Drivers
+    rules: Rules
+    tables: tuple[Agents, ...]  # [B] the scenes' agents, as views into ``bodies``
 
-    def run(self, first: int, last: int, ego_states: Double, vehicle: Vehicle) -> None:
-        """Move the others from step ``first`` to ``last`` <= T - 1; ego_states [T, 11] must be known from first to last."""
-        if not (self.mode != idm.REPLAYED).any():
-            return
-        centre, velocity = np.zeros((len(ego_states), 3)), np.zeros((len(ego_states), 2))
-        span = slice(first, last + 1)
-        centre[span], velocity[span] = ego_center(ego_states[span], vehicle), world_velocity(ego_states[span])
-        a = self.agents
-        idm.run(
-            first, last, self.dt, self.mode, self.entry, self.s, self.v, self.delayed, self.paths, self.wanted, self.offset,
-            self.stops, self.stop_offset, self.parameters, self.config.margin, self.config.anticipation, self.kinds, self.sizes,
-            self.ignore, self.signals, a.pose, a.velocity, a.valid, centre, velocity,
-        )  # fmt: skip
+    @property
+    def agents(self) -> Agents:
+        """The others of the only scene."""
+        (agents,) = self.tables
+        return agents
 
-    def counts(self) -> dict[str, int]:
+    def states(self, b: int) -> Double:
+        """The ego's states [T, 11] in scene ``b``: to be written up to the step that ``run`` shall reach."""
+        return self.bodies.ego[self.layout.clock[b] : self.layout.clock[b + 1]]
+
+    def run_all(self, live: Sequence[int], first: Sequence[int], last: Sequence[int]) -> None:
+        """Move the others of the scenes ``live`` [n], each from step ``first`` [n] to ``last`` [n] <= T - 1. The egos' states must
+        be known from first to last."""
+        spans = (np.asarray(span, np.int64) for span in (live, first, last))
+        _run(*spans, self.layout, self.bodies, self.drivers, self.rules)
+
+    def run(self, first: int, last: int, ego_states: Double) -> None:
+        """``run_all`` for the only scene, with the ego's states [T, 11]."""
+        self.states(0)[first : last + 1] = ego_states[first : last + 1]
+        self.run_all([0], [first], [last])
+
+    def counts(self, b: int = 0) -> dict[str, int]:
         """What is worth stamping: agents the model moves, those that had to wait for their place, pairs that overlap in the log."""
-        moved = int((self.mode != idm.REPLAYED).sum())
-        return {"idm_agents": moved, "idm_delayed": int((self.delayed > 0).sum()), "idm_overlapping_pairs": int(self.ignore.sum())}
+        rows, pairs = (slice(at[b], at[b + 1]) for at in (self.layout.agent, self.layout.pair))
+        return {
+            "idm_agents": int((self.bodies.mode[rows] != REPLAYED).sum()),
+            "idm_delayed": int((self.drivers.delayed[rows] > 0).sum()),
+            "idm_overlapping_pairs": int(self.bodies.ignore[pairs].sum()),
+        }
+
+
+@kernel
+def _run(
+    live: Steps, first: Steps, last: Steps, layout: Layout, bodies: Bodies, drivers: Drivers, rules: Rules
+) -> None:  # fmt: skip
+    """Step each scene by itself: all look at step t, then all are moved to t + 1, then those that are due appear."""
+    work = np.zeros((2, 4, 2))
+    for i in range(len(live)):
+        scene, now = scene_of(live[i], layout, bodies), scratch_of(live[i], layout, bodies)
+        if not (scene.mode != REPLAYED).any():
+            continue
+        look(first[i], scene, now)
+        for t in range(first[i], last[i]):
+            idm.step(t, scene, now, drivers, rules, work)
+            look(t + 1, scene, now)
+            idm.appear(t + 1, scene, now, drivers, work)
 
 
 def world_velocity(states: Double) -> Double:
@@ -68,65 +92,144 @@ def world_velocity(states: Double) -> Double:
 
 
 def start(world: World, now: int, config: TrafficConfig) -> Traffic:
-    """The traffic of a world from step ``now`` on. Agents with control IDM leave their log at ``now``, or where they
+    """The traffic of one world from step ``now`` on; see ``start_all``."""
+    return start_all([world], [now], config)
+
+
+def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfig) -> Traffic:
+    """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM leave their log at that step, or where they
     first appear after it; standing ones and things never leave it."""
-    external = np.flatnonzero(world.agents.control == Control.EXTERNAL)
-    if len(external):
-        raise ValidationError(
-            f"{len(external)} agents are to be moved from outside (control EXTERNAL), the first is {world.agents.ids[external[0]]}",
-            field="agents.control",
-            way_out="simulate scenes of the behaviours replay or idm",
-        )
-    own = world.agents
-    agents = replace(own, pose=own.pose.copy(), velocity=own.velocity.copy(), valid=own.valid.copy())
+    drafts = [_draft(world, now, config) for world, now in zip(worlds, nows, strict=True)]
+    layout, bodies = _side_by_side(worlds, nows, drafts)
+    ways = [way for draft in drafts for way in draft.ways]
+    drivers = Drivers(
+        entry=_joined([draft.entry for draft in drafts], np.zeros(0, np.int64)),
+        s=np.zeros(len(ways)),
+        v=_joined([draft.speed for draft in drafts], np.zeros(0)),
+        delayed=np.zeros(len(ways), np.int64),
+        parameters=_joined([draft.parameters for draft in drafts], np.zeros((0, 7))),
+        offset=_offsets(len(way.poses) for way in ways),
+        paths=_joined([way.poses for way in ways], np.zeros((0, 3))),
+        wanted=_joined([way.speed for way in ways], np.zeros(0)),
+        stop_offset=_offsets(len(way.stops) for way in ways),
+        stops=_joined([way.stops for way in ways], np.zeros((0, 2))),
+    )
+    tables = tuple(_table(world.agents, b, layout, bodies) for b, world in enumerate(worlds))
+    traffic = Traffic(layout, bodies, drivers, Rules(config.margin, config.anticipation), tables)
+    for b in range(len(worlds)):
+        _leave_the_log(traffic, b)
+    return traffic
+
+
+@dataclass(frozen=True)
+class _Draft:
+    """One scene before it is laid beside the others."""
+
+    mode: Byte  # [A]
+    entry: Steps  # [A]
+    speed: Double  # [A] m/s where it is handed over
+    parameters: Double  # [A, 7]
+    ways: list[Path]  # [A]
+    size: Double  # [A + 1, 2]
+    ignore: Bool  # [A, A + 1]
+
+
+def _draft(world: World, now: int, config: TrafficConfig) -> _Draft:
+    agents = world.agents
+    _refuse_external(agents)
     count, table = len(agents), parameters(agents, config)
-    mode, entry = np.zeros(count, np.uint8), np.zeros(count, np.int64)
-    ways: list[Path | None] = [None] * count
+    mode, entry, ways = np.zeros(count, np.uint8), np.zeros(count, np.int64), [NOWHERE] * count
     for a in np.flatnonzero(agents.control == Control.IDM):
         later = np.flatnonzero(agents.valid[a, now:])
         if not len(later) or AgentClass(int(agents.kind[a])) not in MOVERS or rests(agents, int(a)):
             continue
-        entry[a] = now + later[0]
+        entry[a], mode[a] = now + later[0], DRIVING if later[0] == 0 else WAITING
         ways[a] = path_of(world, int(a), int(entry[a]), table[a])
-        mode[a] = idm.DRIVING if later[0] == 0 else idm.WAITING
-        agents.valid[a, entry[a] + 1 :] = False  # from here on the model says where it is
-        agents.pose[a, entry[a] + 1 :], agents.velocity[a, entry[a] + 1 :] = 0.0, 0.0
-        if mode[a] == idm.WAITING:
-            agents.valid[a, entry[a]] = False
-            agents.pose[a, entry[a]], agents.velocity[a, entry[a]] = 0.0, 0.0
     vehicle = world.ego.vehicle
-    pose = np.concatenate([own.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
-    valid = np.concatenate([own.valid, world.ego.valid[None]])
-    sizes = np.concatenate([own.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
+    size = np.concatenate([agents.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
+    pose = np.concatenate([agents.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
+    valid = np.concatenate([agents.valid, world.ego.valid[None]])
     valid[-1, now + 1 :] = False  # what the ego did later in the log is no part of this scene
-    ignore = _overlaps(pose, valid, sizes, mode, entry, _resting(pose, valid), config.margin)
-    return Traffic(
-        agents, mode, entry, np.zeros(count), _speeds(own, entry, mode), np.zeros(count, np.int64),
-        *_ragged([way.poses if way else np.zeros((0, 3)) for way in ways], [way.speed if way else np.zeros(0) for way in ways]),
-        *_ragged_stops([way.stops if way else np.zeros((0, 2)) for way in ways]),
-        table, sizes, np.append(own.kind, AgentClass.VEHICLE).astype(np.uint8), ignore,
-        np.ascontiguousarray(world.signals), world.dt, config,
-    )  # fmt: skip
+    ignore = _overlaps(pose, valid, size, mode, entry, _resting(pose, valid), config.margin)
+    speed = np.hypot(*agents.velocity[np.arange(count), entry].T.astype(np.float64))
+    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore)
+
+
+def _refuse_external(agents: Agents) -> None:
+    external = np.flatnonzero(agents.control == Control.EXTERNAL)
+    if len(external):
+        raise ValidationError(
+            f"{len(external)} agents are to be moved from outside (control EXTERNAL), the first is {agents.ids[external[0]]}",
+            field="agents.control",
+            way_out="simulate scenes of the behaviours replay or idm",
+        )
+
+
+def _side_by_side(worlds: Sequence[World], nows: Sequence[int], drafts: Sequence[_Draft]) -> tuple[Layout, Bodies]:
+    counts, steps = [len(world.agents) for world in worlds], [world.steps for world in worlds]
+    layout = Layout(
+        agent=_offsets(counts),
+        cell=_offsets(a * t for a, t in zip(counts, steps, strict=True)),
+        pair=_offsets(a * (a + 1) for a in counts),
+        clock=_offsets(steps),
+        signal=_offsets(world.signals.size for world in worlds),
+    )
+    ego = _joined([world.ego.states for world in worlds], np.zeros((0, 11)))
+    for b, now in enumerate(nows):
+        ego[layout.clock[b] + now + 1 : layout.clock[b + 1]] = 0.0
+    agents = [world.agents for world in worlds]
+    bodies = Bodies(
+        mode=_joined([draft.mode for draft in drafts], np.zeros(0, np.uint8)),
+        kind=_joined([a.kind for a in agents], np.zeros(0, np.uint8)),
+        size=_joined([draft.size[:-1] for draft in drafts], np.zeros((0, 2))),
+        ego_size=np.array([draft.size[-1] for draft in drafts]).reshape(-1, 2),
+        ego_shift=np.array([world.ego.vehicle.rear_to_center for world in worlds], np.float64),
+        ignore=_joined([draft.ignore.ravel() for draft in drafts], np.zeros(0, bool)),
+        pose=_joined([a.pose.reshape(-1, 3) for a in agents], np.zeros((0, 3), np.float32)),
+        velocity=_joined([a.velocity.reshape(-1, 2) for a in agents], np.zeros((0, 2), np.float32)),
+        valid=_joined([a.valid.ravel() for a in agents], np.zeros(0, bool)),
+        ego=ego,
+        signals=_joined([world.signals.ravel() for world in worlds], np.zeros(0, np.uint8)),
+        dt=np.array([world.dt for world in worlds], np.float64),
+    )
+    return layout, bodies
+
+
+def _joined(parts: Sequence[NDArray[Any]], like: NDArray[Any]) -> NDArray[Any]:
+    """The parts one after the other, in the type and shape of ``like``, which is empty."""
+    return np.concatenate([like, *parts]).astype(like.dtype, copy=False)
+
+
+def _offsets(lengths: Iterable[int]) -> Steps:
+    return np.cumsum([0, *lengths], dtype=np.int64)
+
+
+def _table(agents: Agents, b: int, layout: Layout, bodies: Bodies) -> Agents:
+    """Scene ``b``'s agents as views into the flat arrays."""
+    cells, shape = slice(layout.cell[b], layout.cell[b + 1]), agents.valid.shape
+    return replace(
+        agents,
+        pose=bodies.pose[cells].reshape(*shape, 3),
+        velocity=bodies.velocity[cells].reshape(*shape, 2),
+        valid=bodies.valid[cells].reshape(shape),
+    )
+
+
+def _leave_the_log(traffic: Traffic, b: int) -> None:
+    """From its hand-over on the model says where an agent is: what the log says is forgotten."""
+    agents, first = traffic.tables[b], traffic.layout.agent[b]
+    for a in range(len(agents)):
+        mode, entry = traffic.bodies.mode[first + a], traffic.drivers.entry[first + a]
+        if mode != REPLAYED:
+            begin = entry + (mode == DRIVING)
+            agents.valid[a, begin:] = False
+            agents.pose[a, begin:], agents.velocity[a, begin:] = 0.0, 0.0
 
 
 def rests(agents: Agents, a: int) -> bool:
     """Whether an agent's whole record stays within ``RESTS`` metres."""
     xy = agents.pose[a, agents.valid[a], :2]
     return len(xy) == 0 or bool(np.hypot(*(xy - xy[0]).T).max() < RESTS)
-
-
-def _speeds(agents: Agents, entry: Steps, mode: Byte) -> Double:
-    rows = np.arange(len(agents))
-    return np.where(mode != idm.REPLAYED, np.hypot(*agents.velocity[rows, entry].T), 0.0).astype(np.float64)
-
-
-def _ragged(poses: list[Double], speeds: list[Double]) -> tuple[Double, Double, Steps]:
-    offset = np.cumsum([0, *(len(pose) for pose in poses)], dtype=np.int64)
-    return np.concatenate([np.zeros((0, 3)), *poses]), np.concatenate([np.zeros(0), *speeds]), offset
-
-
-def _ragged_stops(stops: list[Double]) -> tuple[Double, Steps]:
-    return np.concatenate([np.zeros((0, 2)), *stops]), np.cumsum([0, *(len(stop) for stop in stops)], dtype=np.int64)
 
 
 @kernel
@@ -151,7 +254,7 @@ def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps
     count = len(mode)
     out, scratch = np.zeros((count, count + 1), np.bool_), np.zeros((2, 4, 2))
     for a in range(count):
-        if mode[a] == idm.REPLAYED:
+        if mode[a] == REPLAYED:
             continue
         for j in range(count + 1):
             if j == a:
@@ -160,11 +263,11 @@ def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps
             for t in range(entry[a], pose.shape[1]):
                 both = valid[a, t] and valid[j, t]
                 if both and np.hypot(pose[a, t, 0] - pose[j, t, 0], pose[a, t, 1] - pose[j, t, 1]) <= near:
-                    idm.corners(pose[a, t, 0], pose[a, t, 1], pose[a, t, 2], sizes[a, 0], sizes[a, 1] + 2 * margin, scratch[0])
-                    idm.corners(pose[j, t, 0], pose[j, t, 1], pose[j, t, 2], sizes[j, 0], sizes[j, 1], scratch[1])
+                    corners(pose[a, t, 0], pose[a, t, 1], pose[a, t, 2], sizes[a, 0], sizes[a, 1] + 2 * margin, scratch[0])
+                    corners(pose[j, t, 0], pose[j, t, 1], pose[j, t, 2], sizes[j, 0], sizes[j, 1], scratch[1])
                     if quads_touch(scratch[0], scratch[1]):
                         out[a, j] = True
-                        if j < count and mode[j] != idm.REPLAYED:
+                        if j < count and mode[j] != REPLAYED:
                             out[j, a] = True
                         break
                 if not resting[j]:
@@ -172,4 +275,4 @@ def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps
     return out
 
 
-__all__ = ["Traffic", "rests", "start", "world_velocity"]
+__all__ = ["Traffic", "rests", "start", "start_all", "world_velocity"]

@@ -8,22 +8,21 @@ is a standing leader at its stop line, and so is a yellow one where a comfortabl
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
-from numpy.typing import NDArray
 
 from wetoolkit_driving.geometry import quads_touch
 from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.traffic.layout import DRIVING, WAITING, Now, Scene, Steps, clear, corners, put
 from wetoolkit_driving.traffic.manners import ACCELERATION, DECELERATION, EMERGENCY, GAP, HEADWAY
 from wetoolkit_driving.traffic.paths import SPACING
-from wetoolkit_driving.types import Bool, Byte, Double, Float, Signal
-
-Steps = NDArray[np.int64]
+from wetoolkit_driving.types import Byte, Double, Signal
 
 EXPONENT = 4.0  # of the free road
 NEAREST = 0.1  # metres: gaps are not taken smaller, so that nothing is divided by zero
 MOVING = 0.5  # m/s: slower bodies cross nothing soon
 RED, YELLOW = int(Signal.RED), int(Signal.YELLOW)
-REPLAYED, DRIVING, WAITING = 0, 1, 2  # what an agent does; WAITING: to appear later, as recorded
 CLASS_PEDESTRIAN = 1
 
 
@@ -41,16 +40,6 @@ def acceleration(v: float, wanted: float, gap: float, closing: float, p: Double)
         desired = p[GAP] + max(0.0, v * p[HEADWAY] + v * closing / (2.0 * np.sqrt(a * b)))
         free -= a * (desired / max(gap, NEAREST)) ** 2
     return float(max(free, -p[EMERGENCY]))
-
-
-@kernel
-def corners(x: float, y: float, heading: float, length: float, width: float, out: Double) -> None:
-    """Corners [4, 2] (FL, RL, RR, FR) of a box."""
-    c, s = np.cos(heading), np.sin(heading)
-    for k in range(4):
-        dx = 0.5 * length if k == 0 or k == 3 else -0.5 * length
-        dy = 0.5 * width if k < 2 else -0.5 * width
-        out[k, 0], out[k, 1] = x + c * dx - s * dy, y + s * dx + c * dy
 
 
 @kernel
@@ -76,46 +65,71 @@ def first_contact(path: Double, first: int, last: int, half_width: float, body: 
     return -1
 
 
+class Drivers(NamedTuple):
+    """What the model knows of the agents it moves or may move, flat over all scenes; rows of others are empty."""
+
+    entry: Steps  # [N] step at which it is handed over
+    s: Double  # [N] metres along its path
+    v: Double  # [N] m/s
+    delayed: Steps  # [N] steps it had to wait because its place was taken
+    parameters: Double  # [N, 7] see manners
+    offset: Steps  # [N + 1] of its path
+    paths: Double  # [K, 3] box centre and heading every SPACING metres
+    wanted: Double  # [K] m/s its driver wants there
+    stop_offset: Steps  # [N + 1] of its stop lines
+    stops: Double  # [S, 2] arc length [m], row of the signal
+
+
+class Rules(NamedTuple):
+    """What holds for everybody."""
+
+    margin: float  # metres kept on each side of the path a body sweeps
+    anticipation: float  # seconds for which crossing traffic is seen coming
+
+
 @kernel
 def leader(
-    agent: int, t: int, path: Double, s: float, v: float, p: Double, margin: float, anticipation: float,
-    bodies: Double, speeds: Double, sizes: Double, there: Bool, kind: Byte, ignore: Bool, scratch: Double,
-) -> tuple[float, float]:  # fmt: skip
-    """(gap [m], speed along the path [m/s]) of the nearest of all bodies [M, 3] in the agent's way; (inf, 0) for none."""
+    a: int, path: Double, s: float, v: float, p: Double, scene: Scene, now: Now, rules: Rules, work: Double
+) -> tuple[float, float]:
+    """(gap [m], speed along the path [m/s]) of the nearest of all bodies in the way of agent ``a``; (inf, 0) for none."""
     stop = v * v / (2.0 * p[DECELERATION]) + v * p[HEADWAY] + p[GAP] + 10.0
-    front = 0.5 * sizes[agent, 0]
+    front = 0.5 * now.size[a, 0]
     begin = int(s / SPACING) + 1
     end = min(len(path), int((s + front + stop) / SPACING) + 2)
-    half = 0.5 * sizes[agent, 1] + margin
+    half = 0.5 * now.size[a, 1] + rules.margin
     here = min(begin, len(path) - 1)
     cx, cy = path[here, 0] - path[here - 1, 0], path[here, 1] - path[here - 1, 1]
-    body, cell = scratch[0], scratch[1]
+    body, cell = work[0], work[1]
     gap, pace = np.inf, 0.0
-    for j in range(len(bodies)):
-        if j == agent or not there[j] or ignore[agent, j] or (kind[agent] == CLASS_PEDESTRIAN and kind[j] == CLASS_PEDESTRIAN):
+    for j in range(len(now.there)):
+        if j == a or not now.there[j] or scene.ignore[a, j]:
+            continue
+        if now.kind[a] == CLASS_PEDESTRIAN and now.kind[j] == CLASS_PEDESTRIAN:
             continue  # people walk round each other
-        dx, dy = bodies[j, 0] - bodies[agent, 0], bodies[j, 1] - bodies[agent, 1]
-        radius = 0.5 * np.hypot(sizes[j, 0], sizes[j, 1])
-        fast = np.hypot(speeds[j, 0], speeds[j, 1])
-        if dx * cx + dy * cy <= 0.0 and fast < MOVING:
+        dx, dy = now.pose[j, 0] - now.pose[a, 0], now.pose[j, 1] - now.pose[a, 1]
+        vx, vy = now.speed[j, 0], now.speed[j, 1]
+        fast = np.hypot(vx, vy)
+        behind = dx * cx + dy * cy <= 0.0
+        if behind and fast < MOVING:
             continue
-        if np.hypot(dx, dy) > front + stop + radius + half + fast * anticipation:
+        radius = 0.5 * np.hypot(now.size[j, 0], now.size[j, 1])
+        reach = front + stop + radius + half + fast * rules.anticipation
+        if dx * dx + dy * dy > reach * reach:
             continue
-        looks = 1 + (int(np.ceil(anticipation / 0.5)) if fast > MOVING else 0)
-        for look in range(looks):
-            ahead = min(0.5 * look, anticipation)
-            x, y = bodies[j, 0] + ahead * speeds[j, 0], bodies[j, 1] + ahead * speeds[j, 1]
-            if look == 0 and dx * cx + dy * cy <= 0.0:
+        looks = 1 + (int(np.ceil(rules.anticipation / 0.5)) if fast > MOVING else 0)
+        for step in range(looks):
+            ahead = min(0.5 * step, rules.anticipation)
+            if step == 0 and behind:
                 continue  # beside or behind: that one yields
-            corners(x, y, bodies[j, 2], sizes[j, 0], sizes[j, 1], body)
+            for i in range(4):
+                body[i, 0], body[i, 1] = now.corner[j, i, 0] + ahead * vx, now.corner[j, i, 1] + ahead * vy
             k = first_contact(path, begin, end, half, body, radius, cell)
             if k < 0:
                 continue
             n = min(k + 1, len(path) - 1)
             ux, uy = path[n, 0] - path[n - 1, 0], path[n, 1] - path[n - 1, 1]
-            norm = max(np.hypot(ux, uy), 1e-9)
-            along = (speeds[j, 0] * ux + speeds[j, 1] * uy) / norm
-            if look > 0 and (abs(along) > 0.866 * fast or k * SPACING < s + front):
+            along = (vx * ux + vy * uy) / max(np.hypot(ux, uy), 1e-9)
+            if step > 0 and (abs(along) > 0.866 * fast or k * SPACING < s + front):
                 continue  # only what crosses (30 to 150 degrees), and not what will pass under the agent's own box
             room = k * SPACING - SPACING / 2 - s - front
             if room < gap:
@@ -127,106 +141,75 @@ def leader(
 @kernel
 def signal_gap(s: float, v: float, front: float, p: Double, stops: Double, signals: Byte, t: int) -> float:
     """Metres from the agent's front to the next stop line that holds it; inf for none. A line already passed holds nobody."""
-    now = min(t, signals.shape[1] - 1)
     for i in range(len(stops)):
         room = stops[i, 0] - s - front
-        state = signals[int(stops[i, 1]), now]
+        state = signals[int(stops[i, 1]), t]
         if room > -0.5 and (state == RED or (state == YELLOW and v * v <= 2.0 * p[DECELERATION] * max(room, 0.0))):
             return float(max(room, 0.0))
     return np.inf
 
 
 @kernel
-def run(
-    first: int, last: int, dt: float, mode: Byte, entry: Steps, s: Double, v: Double, delayed: Steps,
-    paths: Double, wanted: Double, offset: Steps, stops: Double, stop_offset: Steps, p: Double, margin: float, anticipation: float,
-    kind: Byte, sizes: Double, ignore: Bool, signals: Byte, pose: Float, velocity: Float, valid: Bool,
-    ego: Double, ego_velocity: Double,
-) -> None:  # fmt: skip
-    """Move every IDM agent from step ``first`` to ``last``, writing pose, velocity and valid [A, T]. Row A of
-    ``sizes`` and ``kind`` and column A of ``ignore`` are the ego, whose box centre poses [T, 3] and velocities [T, 2] are given for
-    these steps."""
-    count = len(mode)
-    bodies, speeds = np.zeros((count + 1, 3)), np.zeros((count + 1, 2))
-    there, scratch = np.zeros(count + 1, np.bool_), np.zeros((2, 4, 2))
-    for t in range(first, last):
-        _gather(t, pose, velocity, valid, ego, ego_velocity, bodies, speeds, there)
-        for a in range(count):
-            if mode[a] != DRIVING:
-                continue
-            path = paths[offset[a] : offset[a + 1]]
-            gap, pace = leader(
-                a, t, path, s[a], v[a], p[a], margin, anticipation, bodies, speeds, sizes, there, kind, ignore, scratch
-            )  # fmt: skip
-            desired = wanted[offset[a] + min(int(s[a] / SPACING), len(path) - 1)]
-            act = acceleration(v[a], desired, gap, v[a] - pace, p[a])
-            line = signal_gap(s[a], v[a], 0.5 * sizes[a, 0], p[a], stops[stop_offset[a] : stop_offset[a + 1]], signals, t)
-            act = min(act, acceleration(v[a], desired, line, v[a], p[a]))
-            before = v[a]
-            v[a] = max(0.0, before + act * dt)
-            # When it comes to rest within the step it has gone v^2 / (2 |a|), else the mean of both speeds.
-            moved = 0.5 * before * before / -act if v[a] == 0.0 and act < 0.0 else 0.5 * (before + v[a]) * dt
-            s[a] = min(s[a] + moved, (len(path) - 1) * SPACING)
-        for a in range(count):
-            if mode[a] == DRIVING:
-                _place(a, t + 1, paths[offset[a] : offset[a + 1]], s[a], v[a], pose, velocity, valid)
-        _gather(t + 1, pose, velocity, valid, ego, ego_velocity, bodies, speeds, there)
-        for a in range(count):
-            if mode[a] == WAITING and entry[a] <= t + 1:
-                x = paths[offset[a]]
-                if _free(a, x, sizes, bodies, there, ignore, scratch):
-                    mode[a] = DRIVING
-                    _place(a, t + 1, paths[offset[a] : offset[a + 1]], s[a], v[a], pose, velocity, valid)
-                    bodies[a], there[a] = x, True
-                else:
-                    delayed[a] += 1
-                    valid[a, t + 1] = False
-                    pose[a, t + 1], velocity[a, t + 1] = 0.0, 0.0
+def advance(v: float, act: float, dt: float) -> tuple[float, float]:
+    """(metres moved, speed after) in a step: where it comes to rest within it, it has gone v^2 / (2 |act|)."""
+    after = max(0.0, v + act * dt)
+    return (0.5 * v * v / -act if after == 0.0 and act < 0.0 else 0.5 * (v + after) * dt), after
 
 
 @kernel
-def _gather(
-    t: int,
-    pose: Float,
-    velocity: Float,
-    valid: Bool,
-    ego: Double,
-    ego_velocity: Double,
-    bodies: Double,
-    speeds: Double,
-    there: Bool,
-) -> None:
-    count = len(pose)
-    for a in range(count):
-        there[a] = valid[a, t]
-        bodies[a, 0], bodies[a, 1], bodies[a, 2] = pose[a, t, 0], pose[a, t, 1], pose[a, t, 2]
-        speeds[a, 0], speeds[a, 1] = velocity[a, t, 0], velocity[a, t, 1]
-    there[count], bodies[count], speeds[count] = True, ego[t], ego_velocity[t]
+def step(t: int, scene: Scene, now: Now, drivers: Drivers, rules: Rules, work: Double) -> None:
+    """Move a scene's driving agents from step ``t``, as ``now`` has it, to t + 1; ``work`` is [2, 4, 2] of scratch."""
+    for a in range(len(scene.mode)):
+        if scene.mode[a] != DRIVING:
+            continue
+        row = scene.first + a
+        path = drivers.paths[drivers.offset[row] : drivers.offset[row + 1]]
+        s, v, p = drivers.s[row], drivers.v[row], drivers.parameters[row]
+        wanted = drivers.wanted[drivers.offset[row] + min(int(s / SPACING), len(path) - 1)]
+        gap, pace = leader(a, path, s, v, p, scene, now, rules, work)
+        stops = drivers.stops[drivers.stop_offset[row] : drivers.stop_offset[row + 1]]
+        line = signal_gap(s, v, 0.5 * now.size[a, 0], p, stops, scene.signals, t)
+        act = min(acceleration(v, wanted, gap, v - pace, p), acceleration(v, wanted, line, v, p))
+        moved, drivers.v[row] = advance(v, act, scene.dt)
+        drivers.s[row] = min(s + moved, (len(path) - 1) * SPACING)
+        place(a, t + 1, path, drivers.s[row], drivers.v[row], scene)
 
 
 @kernel
-def _place(a: int, t: int, path: Double, s: float, v: float, pose: Float, velocity: Float, valid: Bool) -> None:
+def place(a: int, t: int, path: Double, s: float, v: float, scene: Scene) -> None:
+    """Put agent ``a`` at arc length ``s`` of its path at step ``t``."""
     k = min(int(s / SPACING), len(path) - 2)
     part = s / SPACING - k
     dx, dy = path[k + 1, 0] - path[k, 0], path[k + 1, 1] - path[k, 1]
     norm = max(np.hypot(dx, dy), 1e-9)
     heading = path[k, 2] + part * (path[k + 1, 2] - path[k, 2])
-    pose[a, t, 0], pose[a, t, 1] = path[k, 0] + part * dx, path[k, 1] + part * dy
-    pose[a, t, 2] = np.mod(heading + np.pi, 2.0 * np.pi) - np.pi
-    velocity[a, t, 0], velocity[a, t, 1] = v * dx / norm, v * dy / norm
-    valid[a, t] = True
+    put(scene, a, t, path[k, 0] + part * dx, path[k, 1] + part * dy, heading, v * dx / norm, v * dy / norm)
 
 
 @kernel
-def _free(a: int, x: Double, sizes: Double, bodies: Double, there: Bool, ignore: Bool, scratch: NDArray[np.float64]) -> bool:
-    corners(x[0], x[1], x[2], sizes[a, 0], sizes[a, 1], scratch[0])
-    for j in range(len(bodies)):
-        if j == a or not there[j] or ignore[a, j]:
+def appear(t: int, scene: Scene, now: Now, drivers: Drivers, work: Double) -> None:
+    """Let those in that are due at step ``t`` and whose place is free in ``now``, the scene at ``t``; the others wait on."""
+    for a in range(len(scene.mode)):
+        row = scene.first + a
+        if scene.mode[a] != WAITING or drivers.entry[row] > t:
             continue
-        corners(bodies[j, 0], bodies[j, 1], bodies[j, 2], sizes[j, 0], sizes[j, 1], scratch[1])
-        if quads_touch(scratch[0], scratch[1]):
+        path = drivers.paths[drivers.offset[row] : drivers.offset[row + 1]]
+        corners(path[0, 0], path[0, 1], path[0, 2], now.size[a, 0], now.size[a, 1], work[0])
+        if _free(a, work[0], scene, now):
+            scene.mode[a] = DRIVING
+            place(a, t, path, drivers.s[row], drivers.v[row], scene)
+            now.there[a], now.pose[a], now.corner[a] = True, path[0], work[0]
+        else:
+            drivers.delayed[row] += 1
+            clear(scene, a, t)
+
+
+@kernel
+def _free(a: int, box: Double, scene: Scene, now: Now) -> bool:
+    for j in range(len(now.there)):
+        if j != a and now.there[j] and not scene.ignore[a, j] and quads_touch(box, now.corner[j]):
             return False
     return True
 
 
-__all__ = ["DRIVING", "REPLAYED", "WAITING", "acceleration", "corners", "first_contact", "run"]
+__all__ = ["Drivers", "Rules", "acceleration", "advance", "appear", "first_contact", "leader", "place", "signal_gap", "step"]
