@@ -24,7 +24,7 @@ Terms that need what the data lack (``World.unavailable``) are computed as far a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Literal
@@ -35,8 +35,10 @@ from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError
+from wetoolkit.events import Event
 from wetoolkit.types import Check, Float, Metric, Role, Rollout, Scores, Situation, Term
 from wetoolkit_driving.dynamics import DT, check_plans, reference_poses, simulate
+from wetoolkit_driving.events import events_of, steps_of
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import Areas
 from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, find_path, plan_closed, propose
@@ -126,17 +128,38 @@ class PdmReward:
     def _judge_one(self, rollout: Rollout[World], maps: _Maps) -> tuple[Marks, Double]:
         """Marks and EP [1] of what one rollout did."""
         world, now = rollout.world, rollout.clock.now
+        scene, marks = self._driven(rollout, maps)
+        if not len(scene.centerline):
+            return marks, np.where(marks.gate > 0, 1.0, 0.0)
+        path = find_path(world, now, self.config.reference.fallback_speed)
+        best = drive(scene, propose(path, scene, self.config.reference, rollout.end - 1 - now)).masked_progress.max()
+        return marks, ego_progress(marks, np.maximum(best, marks.masked_progress))
+
+    def _driven(self, rollout: Rollout[World], maps: _Maps) -> tuple[PdmScene, Marks]:
+        """The scene of one rollout and the marks [1] of what was driven in it."""
+        world, now = rollout.world, rollout.clock.now
         states = np.asarray(world.ego.states[now : rollout.end], np.float64)[None]  # [1, T, 11]
         if states.shape[1] < LEAST_STATES:
             what = f"{states.shape[1]} states to judge where {LEAST_STATES} are due"
             raise ValidationError(what, field="rollout.end", rollout=rollout.id, way_out="roll out for 0.8 s or more")
         scene = from_world(world, now, states.shape[1], maps.of(world))
-        marks = kernels.score(scene, states)
-        if not len(scene.centerline):
-            return marks, np.where(marks.gate > 0, 1.0, 0.0)
-        path = find_path(world, now, self.config.reference.fallback_speed)
-        best = drive(scene, propose(path, scene, self.config.reference, states.shape[1] - 1)).masked_progress.max()
-        return marks, ego_progress(marks, np.maximum(best, marks.masked_progress))
+        return scene, kernels.score(scene, states)
+
+    def events(self, rollouts: Sequence[Rollout[World]]) -> Sequence[Sequence[Event]]:
+        """What happened in each rollout, in order of time: see ``wetoolkit_driving.events``."""
+        maps = _Maps()
+
+        def one(rollout: Rollout[World]) -> Sequence[Event]:
+            scene, marks = self._driven(rollout, maps)
+            states = np.asarray(rollout.world.ego.states[rollout.clock.now : rollout.end], np.float64)[None]
+            return events_of(rollout, scene, marks, lambda part: kernels.score(part, states))
+
+        return [one(rollout) for rollout in rollouts]
+
+    def steps(self, rollouts: Sequence[Rollout[World]]) -> Sequence[Mapping[str, Float]]:
+        """Numbers of every step of each rollout: see ``wetoolkit_driving.events``."""
+        maps = _Maps()
+        return [steps_of(rollout, *self._driven(rollout, maps)) for rollout in rollouts]
 
     def _scores(
         self, marks: list[Marks], ep: list[Double], worlds: Iterable[World], shape: tuple[int, ...], driven: bool
