@@ -354,6 +354,19 @@ class LooksAtTheBatch(Straight):
         return Plan(super().act(observation, seed).trajectories * observation.size)
 
 
+class SampledPolicy(toy.Policy):
+    temperature = 1.0
+
+
+@breaks(SampledPolicy, "test_a_seed_an_item_equals_singles")
+class TakesTheFirstSeed(Softmax):
+    def __init__(self, config=None, weights=None, scale=3.0):
+        super().__init__(config or toy.policy(1.0).config, weights, scale)
+
+    def act_each(self, observation, seeds):
+        return super().act_each(observation, seeds[:1] * len(seeds))
+
+
 @breaks(toy.Policy, "test_log_probabilities_are_normalised")
 class SumsToMore(Softmax):
     def log_prob(self, observation):
