@@ -19,7 +19,7 @@ DATA: dict[str, Any] = {
     "algorithm": {"use": "toy-gradient"}, "evaluate": {"reward": TOY, "policies": ["toy-straight"], "seeds": [0, 1]},
     "controls": {"imitation": {"use": "toy-imitation"}},
 }  # fmt: skip
-TABLES = ("outcomes", "results", "comparisons", "failed")
+TABLES = ("outcomes", "results", "comparisons", "survival", "events", "steps", "failed")
 
 
 def tables(folder: Path) -> dict[str, bytes]:

@@ -1,7 +1,7 @@
 """Frozen dataclasses <-> flat arrays and JSON, and from there to safetensors. No pickle, and no name is ever imported from a file.
 
 Writing looks at the values, reading follows the type hints of the class that is asked for, so a file cannot choose what is built.
-Known: nested dataclasses, arrays, bool, int, float, str, enums, ``Optional`` and unions of scalars, tuples, ``Mapping[str, ...]``.
+Known: nested dataclasses, arrays, bool, int, float, str, enums, ``Literal``, ``Optional`` and unions of scalars, tuples, ``Mapping[str, ...]``.
 Type variables (the ``W`` of ``Scenario[W]``) stand for the ``world`` class that the reader passes. Equal arrays are stored once.
 """
 
@@ -15,7 +15,7 @@ from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 import safetensors
@@ -77,6 +77,20 @@ def read_header(data: bytes, source: str = "") -> dict[str, Json]:
     if header.get("format") != FORMAT:
         raise StoreError(f"format {header.get('format')!r}, this toolkit reads {FORMAT!r}", file=source, way_out=MENDED)
     return header
+
+
+def digest(*values: object) -> str:
+    """SHA-256 of values bit by bit: names, types, shapes and bytes of every array, and all that is no array. Equal values, equal
+    digests, on every machine; 0.0 and -0.0 differ."""
+    found = hashlib.sha256()
+    for number, value in enumerate(values):
+        arrays, tree = encode(value, str(number))
+        found.update(json.dumps(tree, sort_keys=True).encode())
+        for name in sorted(arrays):
+            array = arrays[name]
+            found.update(f"{name} {array.dtype.str} {array.shape}".encode())
+            found.update(array.tobytes())
+    return found.hexdigest()
 
 
 class _Packer:
@@ -147,6 +161,10 @@ def _unpack(hint: Any, tree: Json, arrays: Mapping[str, Array], world: type | No
         return _array(tree, arrays, path)
     if is_dataclass(origin) and isinstance(origin, type):
         return _unpack_dataclass(origin, tree, arrays, world, path)
+    if origin is Literal:
+        known = any(type(tree) is type(value) and tree == value for value in get_args(hint))
+        _expect(known, path, f"one of {', '.join(map(repr, get_args(hint)))}", tree)
+        return tree
     if isinstance(origin, type) and issubclass(origin, Enum):
         return _guard(lambda: origin(tree), path, origin, tree)
     if isinstance(origin, type) and origin is not str and issubclass(origin, Sequence):

@@ -9,6 +9,7 @@ from typing import Any
 
 from wetoolkit.errors import ValidationError
 from wetoolkit.jobs import Loader, acted, finish, present, rebuild, varied
+from wetoolkit.record import Drive, drives, stamped
 from wetoolkit.types import Ref, Scenario, Scene, Scores, Step, require
 from wetoolkit.work import Chunk, Failed, attempt, derive, together
 
@@ -38,6 +39,10 @@ class Result:
     success: bool = False
     terms: Mapping[str, float] = field(default_factory=dict)  # those the data can tell
     error: str = ""
+    drive: Drive | None = None  # closed loop only
+
+
+Judged = tuple[Scores, Sequence[Drive | None]]
 
 
 def seeds_of(mode: str, seeds: Sequence[int]) -> Sequence[int]:
@@ -73,12 +78,12 @@ class EvaluateJob:
         finish(chunk, results, [replace(row, id=f"{trial.policy}: {row.id}") for row in failed])
 
     def _judged(
-        self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], judge: Callable[..., Scores], failed: list[Failed]
+        self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], judge: Callable[..., Judged], failed: list[Failed]
     ) -> list[Result]:
         """One Result a ref, in order; those that failed with their reason."""
 
         def all_of(part: Sequence[Scenario[Any]]) -> list[Result]:
-            return self._rows(trial, seed, part, judge(part))
+            return self._rows(trial, seed, part, *judge(part))
 
         def alone(scenario: Scenario[Any]) -> list[Result]:
             step = self.steps["simulator" if trial.mode == "closed" else "evaluate.reward"]
@@ -90,14 +95,16 @@ class EvaluateJob:
         reasons = {row.id: row.reason for row in failed}
         return [good.get(ref.id) or self._broken(trial, ref, seed, reasons.get(ref.id, "no score was given")) for ref in trial.refs]
 
-    def _rows(self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], scores: Scores) -> list[Result]:
+    def _rows(
+        self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], scores: Scores, driven: Sequence[Drive | None]
+    ) -> list[Result]:
         scores.validate()
         require(scores.total.shape == (len(scenarios),), f"shape {scores.total.shape}", "scores.total", "one each")
         told = {name: term.values for name, term in scores.terms.items() if term.available}
         return [
             Result(
                 trial.policy, trial.split, trial.mode, s.id, s.log, seed, str(scores.metric), float(scores.total[row]),
-                bool(scores.success[row]), {name: float(values[row]) for name, values in told.items()},
+                bool(scores.success[row]), {name: float(values[row]) for name, values in told.items()}, drive=driven[row],
             )
             for row, s in enumerate(scenarios)
         ]  # fmt: skip
@@ -105,7 +112,7 @@ class EvaluateJob:
     def _broken(self, trial: Trial, ref: Ref, seed: int, reason: str) -> Result:
         return Result(trial.policy, trial.split, trial.mode, ref.id, ref.log, seed, str(self.reward.metric), error=reason)
 
-    def _plan(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Scores:
+    def _plan(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Judged:
         policy, situations = self.policies[name], [present(s) for s in scenarios]
         plan = policy.act(self.domain.observe(situations, policy.spec), derive(self.seed, "open", seed))
         plan.validate(self.domain.plan, len(situations))
@@ -113,14 +120,18 @@ class EvaluateJob:
         if scores.total.shape != (len(situations), 1):
             raise ValidationError(f"shape {scores.total.shape}", field="scores.total", way_out="return [B, N]")
         terms = {key: replace(term, values=term.values[:, 0]) for key, term in scores.terms.items()}
-        return replace(scores, total=scores.total[:, 0], success=scores.success[:, 0], terms=terms)
+        scores = replace(scores, total=scores.total[:, 0], success=scores.success[:, 0], terms=terms)
+        return scores, [None] * len(situations)
 
-    def _drive(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Scores:
+    def _drive(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Judged:
         scenes = [self._scene(scenario, seed) for scenario in scenarios]
         seeds = [derive(self.seed, "closed", seed, scene.id) for scene in scenes]
         rollouts = acted(self.simulator, self.policies[name], name, [self.steps["simulator"]], scenes, seeds, self.horizon)
         scores: Scores = self.reward.judge(rollouts)
-        return scores
+        scores.validate()
+        require(scores.total.shape == (len(rollouts),), f"shape {scores.total.shape}", "scores.total", "one each")
+        metric = stamped(scores.metric, self.simulator, self.horizon)
+        return replace(scores, metric=metric), drives(self.reward, rollouts, scores.success)
 
     def _scene(self, scenario: Scenario[Any], seed: int) -> Scene[Any]:
         scene = rebuild(self.reconstructor, self.steps["reconstructor"], scenario, None, derive(self.seed, "closed", seed))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from wetoolkit.errors import DataError
@@ -88,9 +91,14 @@ def evaluate(session: Session, listed: Made, entrants: Sequence[Entrant]) -> Mad
 
         trials = _trials(session, picked, entrants)
         paths = work.chunks("tables/parts", trials, job)
-        table = session.store.path("tables", "outcomes.parquet")
-        write_table(table, outcome_table(session, [payload.content for payload in trials], paths))
-        return [*paths, table]
+        found = [result for path in paths for result in read_block(path, Result)[0]]
+        made = {
+            "events": event_table(found), "steps": step_table(found),
+            "outcomes": outcome_table(session, [payload.content for payload in trials], found),
+        }  # fmt: skip
+        for name, table in made.items():
+            write_table(session.store.path("tables", f"{name}.parquet"), table)
+        return [*paths, *(session.store.path("tables", f"{name}.parquet") for name in made)]
 
     settings = [e.evaluate.model_dump(mode="json"), [(entrant.name, entrant.role) for entrant in entrants]]
     inputs = [picked, *(entrant.made for entrant in entrants if entrant.made)]
@@ -123,9 +131,13 @@ def _trials(session: Session, picked: Made, entrants: Sequence[Entrant]) -> list
     return found
 
 
-def outcome_table(session: Session, trials: Sequence[Trial], paths: Sequence[Path]) -> pl.DataFrame:
-    """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error."""
-    found = {key_of_result(result): result for path in paths for result in read_block(path, Result)[0]}
+def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[Result]) -> pl.DataFrame:
+    """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error.
+
+    For what was driven ``state`` is the hash of the simulated state, ``seconds`` how long it was watched and ``failed_at`` when it
+    failed (null for a success).
+    """
+    found = {key_of_result(result): result for result in results}
     seeds = session.experiment.evaluate.seeds
     asked = [
         Result(t.policy, t.split, t.mode, ref.id, ref.log, seed, "", error="its chunk was lost, see tables/failed.parquet")
@@ -133,12 +145,13 @@ def outcome_table(session: Session, trials: Sequence[Trial], paths: Sequence[Pat
         for seed in seeds_of(t.mode, seeds)
         for ref in t.refs
     ]
-    results = [found.get(key_of_result(result), result) for result in asked]
-    terms = sorted({name for result in results for name in result.terms})
+    all_ = [found.get(key_of_result(result), result) for result in asked]
+    terms = sorted({name for result in all_ for name in result.terms})
     labels = _labels(session)
-    rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in results]
+    rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in all_]
     kinds = dict.fromkeys(["policy", "split", "mode", "id", "log"], pl.String) | {"seed": pl.Int64, "metric": pl.String}
-    kinds |= {"total": pl.Float64, "success": pl.Boolean} | dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
+    kinds |= {"total": pl.Float64, "success": pl.Boolean, "seconds": pl.Float64, "failed_at": pl.Float64, "state": pl.String}
+    kinds |= dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
     return pl.DataFrame(rows, schema={**kinds, "error": pl.String, "label": pl.String}, orient="row")
 
 
@@ -149,13 +162,49 @@ def key_of_result(result: Result) -> tuple[str, str, str, str, int]:
 
 def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
     names = ("policy", "split", "mode", "id", "log", "seed", "metric", "error")
-    scored = not result.error
+    scored, drive = not result.error, result.drive
     return {
         **{name: getattr(result, name) for name in names},
         "total": result.total if scored else None,
         "success": result.success if scored else None,
+        "seconds": drive.seconds if drive else None,
+        "failed_at": drive.failed_at if drive and not math.isnan(drive.failed_at) else None,
+        "state": drive.state if drive else "",
         **{f"term.{name}": result.terms.get(name) if scored else None for name in terms},
     }
+
+
+ITEM = ("policy", "split", "id", "log", "seed")  # what a drive is named by in the tables of events and steps
+
+
+def event_table(results: Sequence[Result]) -> pl.DataFrame:
+    """One row an event of every drive; the evidence is JSON."""
+    kinds = dict.fromkeys(ITEM, pl.String) | {"seed": pl.Int64, "kind": pl.String, "step": pl.Int64, "time": pl.Float64}
+    kinds |= {"fails": pl.Boolean, "who": pl.String, "fault": pl.String, "speed": pl.Float64, "other_speed": pl.Float64}
+    rows = [
+        {**_item(result), **vars(event), "evidence": json.dumps(dict(event.evidence), sort_keys=True)}
+        for result in results
+        for event in (result.drive.events if result.drive else ())
+    ]
+    return pl.DataFrame(rows, schema={**kinds, "evidence": pl.String})
+
+
+def _item(result: Result) -> dict[str, Any]:
+    return {name: getattr(result, name) for name in ITEM}
+
+
+def step_table(results: Sequence[Result]) -> pl.DataFrame:
+    """One row a step of every drive from its first decision on: ``time`` in seconds, then what the reward tells of each step."""
+    driven = [(result, result.drive) for result in results if result.drive and result.drive.steps]
+    names = sorted({name for _, drive in driven for name in drive.steps})
+    kinds = dict.fromkeys(ITEM, pl.String) | {"seed": pl.Int64, "time": pl.Float64} | dict.fromkeys(names, pl.Float32)
+    parts = []
+    for result, drive in driven:
+        count = len(next(iter(drive.steps.values())))
+        named = {name: [getattr(result, name)] * count for name in ITEM}
+        numbers = {name: drive.steps[name] if name in drive.steps else [None] * count for name in names}
+        parts.append(pl.DataFrame({**named, "time": drive.dt * np.arange(count), **numbers}, schema=kinds, strict=False))
+    return pl.concat([pl.DataFrame(schema=kinds), *parts])
 
 
 def _labels(session: Session) -> dict[str, str]:

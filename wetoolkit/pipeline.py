@@ -19,9 +19,10 @@ from wetoolkit.measure import Entrant
 from wetoolkit.progress import Silent, Watch
 from wetoolkit.registry import Registry
 from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
+from wetoolkit.survival import curves
 from wetoolkit.work import Done, Failed, Made, Session, data_of, file_made, is_block
 
-FINAL = ("outcomes", "results", "comparisons", "failed")  # tables of a finished run
+FINAL = ("outcomes", "results", "comparisons", "survival", "failed")  # tables of a finished run
 BASE, POST = "base", "post-trained"
 
 
@@ -97,6 +98,7 @@ def write_tables(session: Session, outcomes: Made) -> None:
     seed, store = session.experiment.seed, session.store
     pairs = [(POST, name) for name in session.experiment.controls]
     write_table(store.path("tables", "results.parquet"), summarise(table, seed))
+    write_table(store.path("tables", "survival.parquet"), curves(table))
     there = set(table["policy"])
     if BASE in there:
         pairs = [pair for pair in pairs if there.issuperset(pair)]
