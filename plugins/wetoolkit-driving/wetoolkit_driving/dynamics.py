@@ -104,37 +104,41 @@ def integrator(steps: int, dt: float = DT) -> Double:
     return np.concatenate([np.ones((steps, 1)), dt * np.tri(steps, steps - 1, -1)], 1)
 
 
-def speed_regulariser(steps: int) -> Double:
-    """R [T - 2, T]. NAVSIM writes -1 over its +1 diagonal in all but the last row, so R penalises accelerations, not jerk."""
+def speed_regulariser(steps: int, true_jerk: bool = False) -> Double:
+    """R [T - 2, T] over u = [v_0, a_0 .. a_{T-2}]: the differences of accelerations, -1 and +1 side by side (nuplan-devkit).
+
+    NAVSIM (and World Engine after it) writes the -1 over the +1 in all but the last row: accelerations are penalised, not jerk.
+    """
     rows = np.arange(steps - 2)
     matrix = np.zeros((steps - 2, steps))
     matrix[rows, rows + 1] = -1.0
-    matrix[-1, -1] = 1.0
+    kept = rows if true_jerk else rows[-1:]
+    matrix[kept, kept + 2] = 1.0
     return matrix
 
 
 @lru_cache(maxsize=8)
-def speed_fit(steps: int, dt: float = DT) -> Double:
+def speed_fit(steps: int, dt: float = DT, true_jerk: bool = False) -> Double:
     """[T, T]: the matrix that turns displacements along the poses' headings into fitted speeds.
 
     Least squares of dt v_i = displacement_i + 1e-4 |R u|^2. The two rows (x, y) of a step are cos and sin of the heading times the
     same coefficients, so that the normal matrix does not depend on the plan and is inverted once.
     """
-    integrate, penalty = integrator(steps, dt), speed_regulariser(steps)
+    integrate, penalty = integrator(steps, dt), speed_regulariser(steps, true_jerk)
     rows = dt * integrate
     fit = integrate @ np.linalg.pinv(rows.T @ rows + SPEED_PENALTY * penalty.T @ penalty) @ rows.T
     fit.setflags(write=False)
     return fit
 
 
-def profiles(poses: Double, dt: float = DT) -> tuple[Double, Double, Double]:
+def profiles(poses: Double, dt: float = DT, true_jerk: bool = False) -> tuple[Double, Double, Double]:
     """Displacements along the heading, heading changes and fitted speeds, each [N, T], of poses [N, T + 1, 3]."""
     move = np.diff(poses[..., :2], axis=1)  # [N, T, 2]
     heading = poses[:, :-1, 2]  # [N, T]
     turn = np.diff(poses[..., 2], axis=1)
     turn = np.arctan2(np.sin(turn), np.cos(turn))  # [N, T]
     along = move[..., 0] * np.cos(heading) + move[..., 1] * np.sin(heading)  # [N, T]
-    return along, turn, along @ speed_fit(poses.shape[1] - 1, dt).T
+    return along, turn, along @ speed_fit(poses.shape[1] - 1, dt, true_jerk).T
 
 
 def fit_curvature(speed: Double, turn: Double, dt: float = DT) -> Double:
@@ -196,10 +200,10 @@ def bicycle(states: Double, acceleration: Double, steering_rate: Double, wheel_b
     return after
 
 
-def simulate_readable(initial: Double, poses: Double, vehicle: Vehicle | None = None) -> Double:
+def simulate_readable(initial: Double, poses: Double, vehicle: Vehicle | None = None, true_jerk: bool = False) -> Double:
     """States [N, T + 1, 11] of cars that start at ``initial`` [N, 11] and track world poses [N, T + 1, 3]."""
     wheel_base = (vehicle or Vehicle()).wheel_base
-    _, turn, speed = profiles(poses)
+    _, turn, speed = profiles(poses, DT, true_jerk)
     curvature = fit_curvature(speed, turn)
     states = [initial]
     for index in range(poses.shape[1] - 1):
@@ -208,12 +212,14 @@ def simulate_readable(initial: Double, poses: Double, vehicle: Vehicle | None = 
     return np.stack(states, 1)
 
 
-def simulate(initial: Double, poses: Double, vehicle: Vehicle | None = None, steps: int | None = None) -> Double:
+def simulate(
+    initial: Double, poses: Double, vehicle: Vehicle | None = None, steps: int | None = None, true_jerk: bool = False
+) -> Double:
     """``simulate_readable`` by kernels; ``steps`` < T drives only the first part of the plan: [N, steps + 1, 11]."""
     length = poses.shape[1] - 1
     initial, poses = np.ascontiguousarray(initial, np.float64), np.ascontiguousarray(poses, np.float64)
     count = length if steps is None else min(steps, length)
-    return kernels.simulate(initial, poses, speed_fit(length), (vehicle or Vehicle()).wheel_base, count)
+    return kernels.simulate(initial, poses, speed_fit(length, DT, true_jerk), (vehicle or Vehicle()).wheel_base, count)
 
 
 def track_and_simulate(
