@@ -324,6 +324,25 @@ class ForgetsTheLog(Varies):
         return [replace(varied, log="another") for varied in super().vary(scene, count, seed)]
 
 
+@breaks(toy.Behaviour, "test_reactions_are_valid")
+class ReactsWithNaN(Varies):
+    def react(self, worlds, clocks, seeds):
+        return [replace(one, states=one.states * np.nan) for one in super().react(worlds, clocks, seeds)]
+
+
+@breaks(toy.Behaviour, "test_a_batch_of_reactions_equals_its_singles")
+class ReactsByPlaceInTheBatch(Varies):
+    def react(self, worlds, clocks, seeds):
+        return [replace(one, states=one.states + i) for i, one in enumerate(super().react(worlds, clocks, seeds))]
+
+
+@breaks(toy.Behaviour, "test_reactions_do_not_see_the_future")
+class KnowsWhereTheyGo(Varies):
+    def react(self, worlds, clocks, seeds):
+        found = super().react(worlds, clocks, seeds)
+        return [replace(one, states=one.states + world.others[:, -1:]) for one, world in zip(found, worlds, strict=True)]
+
+
 # Policy
 
 

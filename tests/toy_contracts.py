@@ -114,6 +114,11 @@ class Behaviour(testing.BehaviourContract):
     def members(self, world):
         return range(len(world.others))
 
+    def another_future(self, world, step):
+        others = world.others.copy()
+        others[:, step + 1 :] -= 9.0
+        return replace(world, others=others)
+
 
 class Policy(testing.PolicyContract):
     temperature = 0.0

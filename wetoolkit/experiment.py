@@ -19,6 +19,7 @@ from pydantic import ValidationError as PydanticError
 from wetoolkit.component import ANY, Kind
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, UnknownName
+from wetoolkit.kinds import SupportsReaction, SupportsReactors
 from wetoolkit.types import Step
 
 if TYPE_CHECKING:
@@ -296,7 +297,13 @@ class Parts:
     def build(self, role: str) -> Any:
         """A fresh instance of the part of a role."""
         kind, part = self._roles[role]
-        return self.registry.build(kind, part.use, part.settings)
+        built = self.registry.build(kind, part.use, part.settings)
+        return built.with_reactors(self._reactors()) if isinstance(built, SupportsReactors) else built
+
+    def _reactors(self) -> dict[Step, SupportsReaction]:
+        """The experiment's behaviours that can move others in closed loop, by their Lineage links."""
+        found = {self.step(role): self.build(role) for role, kind, _ in self.named() if kind == "behaviour"}
+        return {step: part for step, part in found.items() if isinstance(part, SupportsReaction)}
 
     def step(self, role: str, seed: int | None = None) -> Step:
         """The Lineage link of a role: component, distribution, hash of its whole config, seed."""

@@ -27,12 +27,14 @@ from wetoolkit.types import (
     Outcome,
     Plan,
     PlanSpec,
+    Reaction,
     Ref,
     Rollout,
     Scenario,
     Scene,
     Scores,
     Situation,
+    Step,
     Trained,
     W,
 )
@@ -244,8 +246,20 @@ class SupportsConformance(Protocol):
 class SupportsReaction(Protocol):
     """A behaviour that steps the others in closed loop."""
 
-    def react(self, worlds: Sequence[Any], clocks: Sequence[Clock], seed: int) -> Sequence[Float]:
-        """For each world what its agents do next."""
+    def react(self, worlds: Sequence[Any], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
+        """For each world what its others do after ``clock.now``, one seed each; a batch equals its singles.
+
+        It may look at the world up to ``clock.now`` only. Rows are the world's others in its own order; those that something else
+        moves are ignored. It may look further ahead than the caller needs: what is not used is asked again.
+        """
+
+
+@runtime_checkable
+class SupportsReactors(Protocol):
+    """A simulator that lets behaviours with SupportsReaction move the others."""
+
+    def with_reactors(self, reactors: Mapping[Step, SupportsReaction]) -> Self:
+        """A copy that knows these, by the link (without a seed) that their scenes' Lineage ends with."""
 
 
 @runtime_checkable

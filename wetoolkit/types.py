@@ -239,6 +239,25 @@ class Plan:
 
 
 @dataclass(frozen=True)
+class Reaction:
+    """What A others of one world do in the T steps after now, in the world's own frame; the domain says what the channels are."""
+
+    states: Float  # [A, T, D], time 0 is one step after now; zeros where not valid
+    valid: Bool  # [A, T] False: not there
+
+    def validate(self, others: int, channels: int) -> None:
+        require(
+            self.states.ndim == 3 and self.states.shape[::2] == (others, channels) and self.states.shape[1] > 0,
+            f"shape {self.states.shape} for {others} others of {channels} channels", "reaction.states", "[A, T, D], T above 0",
+        )  # fmt: skip
+        require(
+            self.valid.shape == self.states.shape[:2] and self.valid.dtype == np.bool_,
+            f"shape {self.valid.shape} of {self.valid.dtype}", "reaction.valid", "return [A, T] of bool",
+        )  # fmt: skip
+        require_finite(self.states, "reaction.states")
+
+
+@dataclass(frozen=True)
 class Situation(Generic[W]):
     """One world at one step: what a reward judges proposals in. The world may hold what came after the step."""
 
@@ -246,6 +265,7 @@ class Situation(Generic[W]):
     log: str
     world: W
     step: int
+    plan: Float | None = None  # [T, D] what the acting body had just decided to do, in its own frame; None where not known
 
 
 class Role(StrEnum):
@@ -337,7 +357,8 @@ class Rollout(Generic[W]):
 
     def situations(self) -> list[Situation[W]]:
         """The Situation of every decision, for a reward to judge proposals in."""
-        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step)) for step in self.decisions]
+        pairs = zip(self.decisions, self.plans, strict=True)
+        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step), plan) for step, plan in pairs]
 
 
 @dataclass(frozen=True)

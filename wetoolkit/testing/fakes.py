@@ -16,6 +16,7 @@ from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError
+from wetoolkit.events import Event
 from wetoolkit.kinds import Policy, Reward
 from wetoolkit.types import (
     Array,
@@ -28,6 +29,7 @@ from wetoolkit.types import (
     Observation,
     ObservationSpec,
     PlanSpec,
+    Reaction,
     Ref,
     Role,
     Rollout,
@@ -190,6 +192,21 @@ class ToyReward:
         seconds = np.array([(len(p) - 1) * DT for p in paths])
         return self._scores(np.array(clear, bool), moved[:, 0], abs(moved[:, 1]), seconds)
 
+    def events(self, rollouts: Sequence[Rollout[ToyWorld]]) -> Sequence[Sequence[Event]]:
+        """The first step at which each other is too near. Walking too slowly is found out at the end, so it is no event."""
+        return [[e for a in range(len(r.world.others)) for e in self._met(r, a)] for r in rollouts]
+
+    def steps(self, rollouts: Sequence[Rollout[ToyWorld]]) -> Sequence[Mapping[str, Float]]:
+        """How fast the body is at every step."""
+        paths = [r.world.body[r.clock.now : r.end] for r in rollouts]
+        return [{"speed [m/s]": np.hypot(*np.diff(p, axis=0, prepend=p[:1]).T) / DT} for p in paths]
+
+    def _met(self, r: Rollout[ToyWorld], other: int) -> list[Event]:
+        steps = np.arange(r.clock.now + 1, r.end)
+        gap = np.linalg.norm(r.world.body[steps] - r.world.others[other, steps], axis=-1)
+        hit = steps[(gap < self.config.radius) & r.world.valid[other, steps]]
+        return [Event("collision", int(t), (int(t) - r.clock.now) * DT, True, str(other), "self") for t in hit[:1]]
+
     def _clear(self, world: ToyWorld, step: int, paths: Float) -> Bool:
         """Whether each of N paths [N, T, 2] in metres, from ``step`` + 1 on, keeps its distance. Steps past the record are free."""
         steps = np.arange(step + 1, min(step + 1 + paths.shape[1], len(world.body)))
@@ -275,6 +292,17 @@ class ToyBehaviour:
             world = replace(scene.world, others=scene.world.others + shift)
             varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
         return varied
+
+    def react(self, worlds: Sequence[ToyWorld], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
+        """Everybody goes on as at present."""
+        found = []
+        for world, clock in zip(worlds, clocks, strict=True):
+            there = world.valid[:, clock.now]
+            ahead = DT * np.arange(1, PLAN.steps + 1)[:, None]  # [T, 1] s
+            states = world.others[:, clock.now, None] + ahead * _velocity(world.others, clock.now)[:, None]
+            valid = np.repeat(there[:, None], PLAN.steps, axis=1)
+            found.append(Reaction(np.where(valid[..., None], states, 0.0), valid))
+        return found
 
 
 class ToySimulatorConfig(Config):
