@@ -20,7 +20,7 @@ from wetoolkit_driving.traffic import idm
 from wetoolkit_driving.traffic.idm import Drivers, Rules
 from wetoolkit_driving.traffic.layout import DRIVING, REPLAYED, WAITING, Bodies, Layout, Steps, corners, look, scene_of, scratch_of
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
-from wetoolkit_driving.traffic.paths import Path, path_of
+from wetoolkit_driving.traffic.paths import Path, Roads, path_of, roads_of
 from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, World
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
@@ -99,7 +99,8 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
 def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfig) -> Traffic:
     """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM leave their log at that step, or where they
     first appear after it; standing ones and things never leave it."""
-    drafts = [_draft(world, now, config) for world, now in zip(worlds, nows, strict=True)]
+    roads = {id(world.map): roads_of(world.map) for world in worlds}  # variants of a scene share their map
+    drafts = [_draft(world, now, config, roads[id(world.map)]) for world, now in zip(worlds, nows, strict=True)]
     layout, bodies = _side_by_side(worlds, nows, drafts)
     ways = [way for draft in drafts for way in draft.ways]
     drivers = Drivers(
@@ -134,7 +135,7 @@ class _Draft:
     ignore: Bool  # [A, A + 1]
 
 
-def _draft(world: World, now: int, config: TrafficConfig) -> _Draft:
+def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draft:
     agents = world.agents
     _refuse_external(agents)
     count, table = len(agents), parameters(agents, config)
@@ -144,7 +145,7 @@ def _draft(world: World, now: int, config: TrafficConfig) -> _Draft:
         if not len(later) or AgentClass(int(agents.kind[a])) not in MOVERS or rests(agents, int(a)):
             continue
         entry[a], mode[a] = now + later[0], DRIVING if later[0] == 0 else WAITING
-        ways[a] = path_of(world, int(a), int(entry[a]), table[a])
+        ways[a] = path_of(world, int(a), int(entry[a]), table[a], roads)
     vehicle = world.ego.vehicle
     size = np.concatenate([agents.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
     pose = np.concatenate([agents.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
