@@ -184,3 +184,17 @@ def test_a_page_without_markers_is_refused() -> None:
 def test_a_wrong_folder_is_bad_input(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert wetool(["report", str(tmp_path / "nowhere")]) == 2
     assert "way out" in capsys.readouterr().err
+
+
+def test_survival_and_events_are_shown(finished: Path) -> None:
+    run, titles = gather(finished), by_title(finished)
+    curve, happened = titles["How long they drive without a failure"], titles["What happens"]
+    assert run.survival is not None and run.events is not None and run.outcomes is not None
+    assert curve.table is not None and happened.table is not None
+    assert set(curve.table["policy"]) == set(run.survival["policy"])
+    closed = run.outcomes.filter(pl.col("mode") == "closed", pl.col("policy") == "toy-straight")
+    last = run.survival.filter(policy="toy-straight").sort("time").row(-1, named=True)
+    assert last["survival"] == pytest.approx(closed["success"].cast(pl.Float64).mean())  # all are watched equally long here
+    assert percent(last["survival"], last["low"], last["high"]) in curve.table.filter(policy="toy-straight").row(0)
+    assert "█" in curve.text
+    assert happened.table["that fail"].sum() == run.events["fails"].sum() > 0

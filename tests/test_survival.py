@@ -96,6 +96,8 @@ def test_ends_of_the_scale_are_bounded_by_the_logs() -> None:
     always = kaplan_meier([1.0] * 30, [True] * 30, range(30))
     assert always.at(1.0) == pytest.approx((0.0, 0.0, 0.114), abs=1e-3)
     assert kaplan_meier([1.0, 4.0], [True, False], ["a", "a"]).at(2.0) == (0.5, 0.0, 1.0)
+    assert always.at(9.0)[0] == 0.0  # nobody comes back
+    assert always.mean_until(9.0) == 1.0
     assert np.isnan(never.at(4.1)).all()
     assert np.isnan(never.mean_until(5.0))
 

@@ -27,7 +27,8 @@ TABLE = {
 
 @dataclass(frozen=True)
 class Curve:
-    """Share of drives without a failure so far. It falls at ``times`` and is level in between; past ``end`` it is not known."""
+    """Share of drives without a failure so far. It falls at ``times`` and is level in between; past ``end`` it is not known, unless
+    it is 0 by then."""
 
     times: Float  # [K] seconds at which somebody fails, rising
     survival: Float  # [K] from that time on
@@ -39,6 +40,9 @@ class Curve:
     level: float
     n: int
 
+    def _unknown(self, time: float) -> bool:
+        return time > self.end + 1e-9 and not (len(self.survival) and self.survival[-1] == 0.0)
+
     @property
     def logs(self) -> int:
         """C."""
@@ -46,7 +50,7 @@ class Curve:
 
     def at(self, time: float) -> tuple[float, float, float]:
         """(share, low, high) after ``time`` seconds; NaN past the end. With one log the interval is the whole range."""
-        if time > self.end + 1e-9:
+        if self._unknown(time):
             return np.nan, np.nan, np.nan
         k = int(np.searchsorted(self.times, time + 1e-9)) - 1  # the last fall up to then
         share = 1.0 if k < 0 else float(self.survival[k])
@@ -65,7 +69,7 @@ class Curve:
 
     def mean_until(self, time: float) -> float:
         """Restricted mean: seconds without a failure within the first ``time`` seconds, on average; NaN past the end."""
-        if time > self.end + 1e-9:
+        if self._unknown(time):
             return float("nan")
         falls = self.times < time
         edges = np.concatenate([[0.0], self.times[falls], [time]])

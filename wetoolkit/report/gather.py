@@ -28,6 +28,8 @@ class Run:
     ledger: pl.DataFrame | None
     failures: Mapping[int, pl.DataFrame] = field(default_factory=dict)  # round -> what was mined
     repairs: Mapping[str, int] = field(default_factory=dict)  # what the data set mended or counted
+    survival: pl.DataFrame | None = None  # wetoolkit.survival.curves
+    events: pl.DataFrame | None = None  # wetoolkit.measure.event_table
     lineages: pl.DataFrame | None = None  # round, chain of components, rollouts, logs
 
 
@@ -42,7 +44,9 @@ def gather(folder: Path) -> Run:
         manifest = Manifest.model_validate_json(read_bytes(path))
     except ValueError as error:
         raise StoreError(f"the manifest cannot be read: {error}", file=path, way_out="start the run again: it mends it") from error
-    tables = {name: _table(folder / "tables" / f"{name}.parquet") for name in ("results", "comparisons", "outcomes")}
+    tables = {
+        name: _table(folder / "tables" / f"{name}.parquet") for name in ("results", "comparisons", "outcomes", "survival", "events")
+    }
     return Run(
         folder, manifest, **tables, failed=_failed(folder, manifest), ledger=_table(folder / "ledger.parquet"),
         failures=_failures(folder, manifest), repairs=_repairs(folder, manifest), lineages=_lineages(folder, manifest),

@@ -26,7 +26,8 @@ class Section:
 def sections(run: Run, extra: Iterable[tuple[str, str]] = ()) -> list[Section]:
     """Every section that the run has something for; ``extra`` are those of plugins (title, Markdown)."""
     found = [
-        _results(run), _comparisons(run), _reach(run), _terms(run), _by_label(run), _mined(run), _costs(run), _repairs(run),
+        _results(run), _comparisons(run), _reach(run), _terms(run),
+        _survival(run), _events(run), _by_label(run), _mined(run), _costs(run), _repairs(run),
         _lineages(run), _failed(run), *(Section(title, text) for title, text in extra), _versions(run),
     ]  # fmt: skip
     return [section for section in found if section is not None]
@@ -165,6 +166,75 @@ def _number(row: dict[str, float | str | None]) -> str:
     if value is None:
         return str(row["method"])
     return f"{value:.3f}" + ("" if low is None or high is None else f" [{low:.3f}, {high:.3f}]")
+
+
+_BARS = " ▁▂▃▄▅▆▇█"
+
+
+def _survival(run: Run) -> Section | None:
+    """How long each policy goes without a failure: the curve at a few times, and as a picture of characters."""
+    table = run.survival
+    if table is None or not len(table):
+        return None
+    end = float(table["time"].max())  # type: ignore[arg-type]
+    times = [time for time in (1.0, 2.0, 4.0, 8.0, 15.0, 30.0) if time < end - 1e-9] + [end]
+    found = table.group_by("split", "policy", maintain_order=True)
+    groups = [(str(split), str(policy), part) for (split, policy), part in found]
+    rows = [{"split": s, "policy": p, **{f"{t:g} s": _share_at(part, t) for t in times}, **_watched(part)} for s, p, part in groups]
+    width = max(len(f"{split} {policy}") for split, policy, _ in groups)
+    lines = [f"{f'{split} {policy}':<{width}} {_bars(part, end)}" for split, policy, part in groups]
+    level = float(table["level"][0])
+    text = (
+        "Share of drives without a failure so far (Kaplan-Meier; drives that end without one, with their horizon or their log, "
+        f"are censored), in percent, with {100 * level:.0f} % intervals over logs. `tables/survival.parquet` has every fall.\n\n```"
+        "text\n"
+        + "\n".join([*lines, f"{'':<{width}} 0 s{'':<{_COLUMNS - 12}}{end:>7.1f} s"])
+        + "\n```\nThe bars stand for 0 to 100 %."
+    )
+    return Section("How long they drive without a failure", text, pl.DataFrame(rows))
+
+
+_COLUMNS = 48
+
+
+def _at(part: pl.DataFrame, time: float) -> dict[str, float | None] | None:
+    """The row of a curve that holds at a time; None past its end, unless all have failed by then."""
+    row = part.filter(pl.col("time") <= time + 1e-9).sort("time").row(-1, named=True)
+    over = time > float(part["time"].max()) + 1e-9  # type: ignore[arg-type]
+    return None if over and row["survival"] > 0 else row
+
+
+def _share_at(part: pl.DataFrame, time: float) -> str:
+    row = _at(part, time)
+    return "not watched" if row is None else percent(row["survival"], row["low"], row["high"])
+
+
+def _watched(part: pl.DataFrame) -> dict[str, str]:
+    n, asked = int(part["n"][0]), int(part["asked"][0])
+    return {"drives": str(n) if n == asked else f"{n} of {asked}", "failed": str(int(part["failed"].sum()))}
+
+
+def _bars(part: pl.DataFrame, end: float) -> str:
+    """The curve as characters, left to right from 0 s to ``end``."""
+    rows = [_at(part, end * k / (_COLUMNS - 1)) for k in range(_COLUMNS)]
+    return "".join("." if row is None else _BARS[round(8 * float(row["survival"] or 0.0))] for row in rows)
+
+
+def _events(run: Run) -> Section | None:
+    """What happens in closed loop, how often, how early and whose fault it is."""
+    table = run.events
+    if table is None or not len(table):
+        return None
+    drive = pl.struct("split", "id", "seed").n_unique()
+    found = table.group_by("split", "policy", "kind", "fault", maintain_order=True).agg(
+        pl.len().alias("events"), drive.alias("drives"), pl.col("fails").sum().alias("that fail"),
+        pl.col("time").median().alias("median time [s]"), pl.col("speed").median().alias("median speed [m/s]"),
+    )  # fmt: skip
+    text = (
+        "By closed-loop drive; who, when and how fast stand in `tables/events.parquet`, numbers of every step in "
+        "`tables/steps.parquet`."
+    )
+    return Section("What happens", text, found.sort("split", "policy", "kind", "fault"))
 
 
 def _by_label(run: Run) -> Section | None:
