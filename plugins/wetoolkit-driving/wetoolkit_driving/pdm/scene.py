@@ -8,9 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetoolkit.types import require, require_finite
-from wetoolkit_driving.geometry import box_corners
+from wetoolkit_driving.geometry import box_corners, boxes_touch, ego_corners
 from wetoolkit_driving.pdm.areas import Areas, index_areas
-from wetoolkit_driving.types import Agents, Vehicle, World
+from wetoolkit_driving.pdm.observation import driven_past, observed_tracks, red_areas
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
+from wetoolkit_driving.types import Vehicle, World
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
@@ -55,23 +57,27 @@ def index_map(world: World) -> Areas:
     return index_areas(world.map.area_xy, world.map.area_offset, world.map.area_kind, world.on_route)
 
 
-def from_world(world: World, step: int, states: int = STATES, areas: Areas | None = None) -> PdmScene:
-    """The scene a proposal made at ``step`` is judged in, with ``states`` - 1 steps of what the others did.
+def from_world(
+    world: World, step: int, states: int = STATES, areas: Areas | None = None, variant: Variant = NAVSIM_1_1
+) -> PdmScene:
+    """The scene a proposal made at ``step`` is judged in, with ``states`` - 1 steps of what the others did, as ``variant`` sees it.
 
-    Tracks are those of the record from ``step`` on; gaps are bridged linearly (headings the short way). Frames beyond the record's
-    end go on at constant velocity for tracks that are there at its end. ``areas``: ``index_map(world)`` where it is at hand.
+    Tracks are those of the record from ``step`` on. Frames beyond the record's end go on at constant velocity for tracks that are
+    there at its end. ``areas``: ``index_map(world)`` where it is at hand.
     """
     require(abs(world.dt - DT) < 1e-6, f"dt is {world.dt} s", "world.dt", "resample the world to 0.1 s before scoring")
     require(0 <= step < world.steps, f"step {step} of {world.steps}", "situation.step", "give a step of the record")
-    frames = states + LOOK
-    pose, valid = future_tracks(world.agents, step, frames)
+    frames = states + variant.sample_beyond
     agents = world.agents
-    seen = np.asarray(valid.any(0))  # [A]
-    first = valid.argmax(0)  # [A] frame of first appearance
+    pose, valid, first = observed_tracks(agents, step, frames, variant)
     at = np.minimum(step + first, world.steps - 1)
     speed = np.hypot(*agents.velocity[np.arange(len(agents)), at].astype(np.float64).T)  # [A] m/s
     size = agents.size.astype(np.float64)
     boxes = np.where(valid[..., None, None], box_corners(pose, size[:, 0], size[:, 1]), 0.0)  # [F, A, 4, 2]
+    seen = np.asarray(valid.any(0))  # [A]
+    if variant.drop_touching:
+        ego = ego_corners(np.asarray(world.ego.states[step], np.float64), world.ego.vehicle)
+        seen &= ~(valid[0] & boxes_touch(ego, boxes[0]))
     return PdmScene(
         ego=np.asarray(world.ego.states[step], np.float64),
         areas=index_map(world) if areas is None else areas,
@@ -83,6 +89,8 @@ def from_world(world: World, step: int, states: int = STATES, areas: Areas | Non
         ids=tuple(name for name, keep in zip(agents.ids, seen.tolist(), strict=True) if keep),
         vehicle=world.ego.vehicle,
         unavailable=world.unavailable,
+        past=driven_past(world, step, variant),
+        red=red_areas(world, step, frames, variant),
     )
 
 
@@ -91,37 +99,3 @@ def route_line(world: World) -> Double:
     if not len(world.route):
         return np.zeros((0, 2))
     return np.concatenate([world.map.centre_line(int(lane)) for lane in world.route]).astype(np.float64)
-
-
-def future_tracks(agents: Agents, step: int, frames: int) -> tuple[Double, Bool]:
-    """Box centre poses [F, A, 3] and presence [F, A] from ``step`` on: gaps bridged, the record's end continued."""
-    known = min(frames, agents.valid.shape[1] - step)
-    pose = np.zeros((frames, len(agents), 3))
-    valid = np.zeros((frames, len(agents)), bool)
-    pose[:known] = agents.pose[:, step : step + known].transpose(1, 0, 2)
-    valid[:known] = agents.valid[:, step : step + known].T
-    for track in np.flatnonzero(_broken(valid[:known])):
-        _bridge(pose[:known, track], valid[:known, track])
-    if known < frames:
-        last = step + known - 1
-        ahead = DT * np.arange(1, frames - known + 1)[:, None, None]  # [F - known, 1, 1] seconds
-        moved = pose[known - 1, :, :2] + ahead * agents.velocity[:, last].astype(np.float64)
-        pose[known:, :, :2], pose[known:, :, 2] = moved, pose[known - 1, :, 2]
-        valid[known:] = valid[known - 1]
-    return pose, valid
-
-
-def _broken(valid: Bool) -> Bool:
-    """[A] whether a track [F, A] is away between two frames in which it is there."""
-    changes = np.abs(np.diff(valid.astype(np.int8), axis=0)).sum(0) + valid[0] + valid[-1]
-    return np.asarray(changes > 2)
-
-
-def _bridge(pose: Double, valid: Bool) -> None:
-    """Fill, in place, the frames between the first and the last valid one of a track [F, 3], [F]."""
-    known = np.flatnonzero(valid)
-    missing = np.arange(known[0], known[-1] + 1)
-    for channel in range(3):
-        values = np.unwrap(pose[known, channel]) if channel == 2 else pose[known, channel]
-        pose[missing, channel] = np.interp(missing, known, values)
-    valid[missing] = True

@@ -43,7 +43,7 @@ class Variant:
 
     # what is observed (section 4)
     sample_every: int = 5  # the record is looked at every so many steps of 0.1 s, from now on (5: 2 Hz); 1: every step
-    sample_beyond: int = 10  # steps of record after the last judged state that are looked at as well
+    sample_beyond: int = 10  # frames after the last judged state that are looked at as well; at least ``look``
     single_everywhere: bool = True  # a track seen in one sample only stands in every frame; else only in its own
     bridge: bool = (
         True  # a track is there between its first and last sample; else it stands still from a sample before a gap to the next
@@ -96,6 +96,11 @@ class Variant:
     def look(self) -> int:
         """Frames after the last state that the score asks for."""
         return max(0, self.ttc_frames - self.ttc_spare)
+
+    @property
+    def driven(self) -> Variant:
+        """The same for what was driven: the record itself is looked at, at its own rate."""
+        return replace(self, sample_every=1, single_everywhere=False)
 
     @property
     def gates(self) -> tuple[str, ...]:
