@@ -7,6 +7,7 @@ import toy_contracts as toy
 from pydantic import Field
 
 from wetoolkit.config import Config
+from wetoolkit.events import Event
 from wetoolkit.executors import Serial, SerialConfig
 from wetoolkit.testing import ExecutorContract
 from wetoolkit.testing.fake_learning import ToyImitation, ToyImitationConfig, ToyPolicy, ToyStraight, ToyStraightConfig
@@ -510,6 +511,12 @@ class StampsAnother(Scored):
     def score(self, situations, proposals):
         scores = super().score(situations, proposals)
         return replace(scores, metric=replace(scores.metric, version="2.0"))
+
+
+@breaks(toy.Reward, "test_events_agree_with_success")
+class FailsSuccesses(Scored):
+    def events(self, rollouts):
+        return [[Event("collision", one.clock.now, 0.0, True)] for one in rollouts]
 
 
 @breaks(toy.Reward, "test_gates_multiply_the_total")
