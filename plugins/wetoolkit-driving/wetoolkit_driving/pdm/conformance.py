@@ -7,7 +7,7 @@ and metres to 1e-6. Then come the properties (``conformance_properties``).
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 
 from wetoolkit.types import Check
 from wetoolkit_driving.pdm import conformance_properties as properties
-from wetoolkit_driving.pdm.conformance_cases import FIRST, KNIFE_EDGE, Case, read_cases
+from wetoolkit_driving.pdm.conformance_cases import KNIFE_EDGE, Case, read_cases
 from wetoolkit_driving.pdm.conformance_made import make_cases
-from wetoolkit_driving.pdm.conformance_scorer import FAST, READABLE, Results, of_module
+from wetoolkit_driving.pdm.conformance_scorer import FAST, READABLE, Results, Scorer, of_module
 
 Array = NDArray[Any]
 Bool = NDArray[np.bool_]
@@ -32,26 +32,29 @@ OUTCOMES = {"nc": (0.0, 0.5, 1.0), "dac": (0.0, 1.0), "ttc": (0.0, 1.0), "comfor
 
 def conform(folder: Path | None, against: ModuleType | None) -> Iterator[Check]:
     """All rows: of ``against`` where it is given, else of our kernels and our readable text."""
-    cases = list(make_cases(MADE, seed=0) if folder is None else read_cases(folder))
-    if folder is None:
-        cases = [with_results(case, READABLE(case)) for case in cases]
+    cases = made(MADE) if folder is None else list(read_cases(folder))
     subjects = [of_module(against)] if against else [FAST] if folder is None else [FAST, READABLE]
     yield coverage(cases)
     for scorer in subjects:
-        found, milliseconds = [], []
-        for case in cases:
-            results, spent = scorer.timed(case)
-            found.append(results)
-            milliseconds.append(spent)
-        yield from compare(scorer.name, cases, found, float(np.median(milliseconds)))
-        yield from properties.of_results(scorer, cases, found)
-        if scorer.fast:
-            yield from properties.of_scorer(scorer, cases)
+        yield from check(scorer, cases)
 
 
-def with_results(case: Case, results: Results) -> Case:
-    """A case whose due results are those of the readable text."""
-    return Case(case.name, case.inputs, results, case.human)
+def made(count: int, seed: int = 0) -> list[Case]:
+    """Cases made on the spot; what is due is what the readable text finds."""
+    return [replace(case, expected=READABLE(case)) for case in make_cases(count, seed)]
+
+
+def check(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Check]:
+    """All rows of one scorer."""
+    found, milliseconds = [], []
+    for case in cases:
+        results, spent = scorer.timed(case)
+        found.append(results)
+        milliseconds.append(spent)
+    yield from compare(scorer.name, cases, found, float(np.median(milliseconds)))
+    yield from properties.of_results(scorer, cases, found)
+    if scorer.fast:
+        yield from properties.of_scorer(scorer, cases)
 
 
 def coverage(cases: Sequence[Case]) -> Check:
@@ -120,4 +123,4 @@ def differences(name: str, found: Double, due: Double) -> tuple[Bool, Double]:
     return gap > TOLERANCE.get(name, 0.0), gap
 
 
-__all__ = ["FIRST", "compare", "conform", "coverage", "differences"]
+__all__ = ["check", "compare", "conform", "coverage", "differences", "made"]

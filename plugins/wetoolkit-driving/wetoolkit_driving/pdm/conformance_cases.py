@@ -94,6 +94,18 @@ def read_cases(folder: Path, variant: str = FIRST) -> Iterator[Case]:
         raise DataError(f"no case is of the variant {variant!r}", file=folder, there_are=known, way_out="use --variant")
 
 
+def write_case(path: Path, case: Case, variant: str = FIRST) -> None:
+    """A case at 10 Hz as a file that ``read_cases`` reads."""
+    require(
+        case.inputs["proposals"].shape[1:] == (40, 3), f"shape {case.inputs['proposals'].shape}", "proposals", "give [N, 40, 3]"
+    )
+    values = {name: value for name, value in case.inputs.items() if name not in ("proposals", "plan_interval")}
+    values |= {"proposals_10hz": case.inputs["proposals"], "variant": np.array(variant)}
+    values |= {f"expected_{name}": value for name, value in case.expected.items()}
+    values |= {} if case.human is None else {"human_10hz": case.human}
+    np.savez_compressed(path, allow_pickle=False, **values)
+
+
 def _load(path: Path) -> dict[str, Array]:
     """The arrays of a file; nothing pickled is read."""
     try:
@@ -115,6 +127,7 @@ def _cases_of(path: Path, values: dict[str, Array]) -> Iterator[Case]:
     recorded = [name for name in values if name.startswith(("batch_", "pair10_", "pair2_"))]
     results = {name: values.pop(name) for name in recorded}
     human = values.pop("human_10hz", None)
+    values.pop("variant", None)
     del values["proposals_10hz"]
     if "pair10_results" in results:
         known |= dict(zip(PAIR_COLUMNS, results["pair10_results"].T, strict=True))

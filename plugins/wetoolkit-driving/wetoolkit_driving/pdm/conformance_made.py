@@ -71,11 +71,11 @@ def _vehicle(car: Vehicle) -> Double:
 
 
 def _road(rng: np.random.Generator) -> Double:
-    """Points [n, 2] every metre of a road whose curvature wanders, somewhere in the world."""
+    """Points [n, 2] every metre of a road whose curvature wanders, at coordinates as logs have them (UTM)."""
     metres = np.arange(PIECES * PIECE + 1)
     bend = rng.uniform(-0.02, 0.02) + rng.uniform(0, 0.012) * np.sin(metres / rng.uniform(15, 40) + rng.uniform(0, 6))  # 1/m
     heading = rng.uniform(-np.pi, np.pi) + np.cumsum(bend)
-    return rng.uniform(-4e3, 4e3, 2) + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], -1), 0)
+    return rng.uniform([3e5, 1e6], [7e5, 5e6]) + np.cumsum(np.stack([np.cos(heading), np.sin(heading)], -1), 0)
 
 
 def _strip(line: Double, first: float, last: float, right: float, left: float) -> Double:
