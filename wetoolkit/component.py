@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 Kind = Literal["dataset", "policy", "miner", "reconstructor", "behaviour", "simulator", "reward", "algorithm", "executor"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
-CONTRACT = "1.0"  # version of the contracts in kinds.py; another major version is a broken row
+CONTRACT = "1.1"  # version of the contracts in kinds.py: additions raise the minor one; another major one is a broken row
 ANY = "any"  # the domain of components that serve all
 
 _TARGET = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
@@ -26,7 +26,7 @@ class Component:
     summary: str  # one line, shown by `wetool plugins`
     domain: str = ANY
     needs: tuple[str, ...] = ()  # packages beyond its distribution's own requirements, such as "gsplat"
-    contract: str = CONTRACT
+    contract: str = ""  # version of the contracts it was written for; "" is taken for the present one
 
     def problems(self) -> list[str]:
         """What is wrong with this announcement; empty where nothing is."""
@@ -36,7 +36,7 @@ class Component:
         for label, text in (("target", self.target), ("config", self.config)):
             if not _TARGET.fullmatch(text):
                 found.append(f"{label} {text!r} is not of the form 'package.module:Class'")
-        if self.contract.split(".")[0] != CONTRACT.split(".")[0]:
+        if self.contract and self.contract.split(".")[0] != CONTRACT.split(".")[0]:
             found.append(f"built for contract {self.contract}, this toolkit has {CONTRACT}")
         if not self.summary:
             found.append("the summary is empty")
@@ -45,8 +45,12 @@ class Component:
 
 @dataclass(frozen=True)
 class Domain:
-    """A field of use, such as driving: ``target`` names a class that implements ``wetoolkit.kinds.Domain``."""
+    """A field of use, such as driving: ``target`` names a class that implements ``wetoolkit.kinds.Domain``.
+
+    ``examples`` names a ``wetoolkit.testing.Examples`` of it: what `wetool plugins check` tries parts on.
+    """
 
     name: str
     target: str
     summary: str
+    examples: str = ""

@@ -10,6 +10,7 @@ import pluggy
 from wetoolkit.component import Component, Domain
 
 GROUP = "wetoolkit"
+ANNOUNCING, WATCHING = ("components", "domains"), ("stage_started", "stage_finished", "report_sections")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from wetoolkit.config import Config
     from wetoolkit.types import Step
 
-_HOOKS = ("components", "domains", "stage_started", "stage_finished", "report_sections")
+_HOOKS = (*hooks.ANNOUNCING, *hooks.WATCHING)
 OK, BROKEN, DUPLICATE = "ok", "broken", "duplicate"
 
 

@@ -1,28 +1,20 @@
-"""Contracts of policy, miner, simulator and reward."""
+"""Contracts of policy, miner and simulator."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load, save
 
 from wetoolkit.errors import WetoolkitError
-from wetoolkit.kinds import Miner, Policy, Reward, SupportsLogProb, SupportsSettle, SupportsState
+from wetoolkit.kinds import Miner, Policy, Reward, SupportsLogProb, SupportsSeeds, SupportsSettle, SupportsState
 from wetoolkit.testing.compare import difference
 from wetoolkit.testing.contracts import Contract, promise, skip
-from wetoolkit.types import (
-    Failure,
-    Float,
-    Observation,
-    PlanSpec,
-    Role,
-    Rollout,
-    Scenario,
-    Scene,
-    Scores,
-    Situation,
-)
+from wetoolkit.testing.saved import saved_and_loaded
+from wetoolkit.types import Failure, Observation, PlanSpec, Rollout, Scenario, Scene
 
 NORMALISED = 1e-4  # by how much a row of probabilities may miss 1 (float32)
 
@@ -34,10 +26,11 @@ class PolicyContract(Contract):
         raise NotImplementedError("def make(self): return MyPolicy(MyPolicyConfig())")
 
     def observation(self) -> Observation[Any]:
-        raise NotImplementedError("def observation(self): return MyDomain().observe(situations, MyPolicy.spec)")
+        given = self.given("def observation(self): return MyDomain().observe(situations, MyPolicy.spec)")
+        return given.observation(self.make().spec)
 
     def plan(self) -> PlanSpec:
-        raise NotImplementedError("def plan(self): return MyDomain.plan")
+        return self.given("def plan(self): return MyDomain.plan").domain().plan
 
     def inputs(self) -> tuple[Any, ...]:
         return (self.observation(),)
@@ -59,6 +52,23 @@ class PolicyContract(Contract):
             one = policy.act(seen.rows(slice(row, row + 1)), 7)
             found = difference(plans.trajectories[row], one.trajectories[0], self.tolerance)
             promise(not found, "a batch equals its singles", f"item {row}: {found}")
+
+    def test_a_seed_an_item_equals_singles(self) -> None:
+        policy, seen = self.make(), self.observation()
+        if not isinstance(policy, SupportsSeeds):
+            return skip("takes one seed a call")
+        seeds = [7 + row for row in range(seen.size)]
+        plans = policy.act_each(seen, seeds)
+        for row, seed in enumerate(seeds):
+            one = self.make().act(seen.rows(slice(row, row + 1)), seed)
+            found = difference(plans.trajectories[row], one.trajectories[0], self.tolerance)
+            promise(not found, "act_each equals act of each item with its seed", f"item {row}: {found}")
+
+    def test_order_of_the_batch_does_not_matter(self) -> None:
+        policy, seen = self.make(), self.observation()
+        back = policy.act(seen.rows(slice(None, None, -1)), 7)
+        found = difference(policy.act(seen, 7).trajectories, back.trajectories[::-1], self.tolerance)
+        promise(not found, "order of the batch does not matter", found)
 
     def _speaks(self) -> Any:
         policy = self.make()
@@ -100,6 +110,17 @@ class PolicyContract(Contract):
         ]
         promise(not odd, "a state round trip gives the same policy", f"{odd} are no arrays of numbers")
 
+    def test_a_saved_policy_is_the_same_policy(self) -> None:
+        policy, fresh = self._learned(), self._learned()
+        seen, name = self.observation(), "a saved policy is the same policy"
+        try:
+            loaded = load(save({key: np.ascontiguousarray(array) for key, array in policy.state().items()}))
+        except Exception as error:  # noqa: BLE001 - whatever cannot be saved is the broken promise
+            return promise(False, name, f"{type(error).__name__}: {error}")
+        copy = policy.with_state(policy.state())
+        found = difference(copy.act(seen, 7), fresh.with_state(loaded).act(seen, 7))
+        return promise(not found, name, f"loaded into a fresh one: {found}")
+
     def test_a_strange_state_is_a_clear_error(self) -> None:
         policy = self._learned()
         state = dict(policy.state())
@@ -127,13 +148,13 @@ class MinerContract(Contract):
     """``make`` gives the miner; ``scenarios``, ``policy`` and ``reward`` what it is tried on (some should fail)."""
 
     def scenarios(self) -> Sequence[Scenario[Any]]:
-        raise NotImplementedError("def scenarios(self): return [...]")
+        return self.given("def scenarios(self): return [...]").scenarios()
 
     def policy(self) -> Policy[Any]:
-        raise NotImplementedError("def policy(self): return MyPolicy(...)")
+        return self.given("def policy(self): return MyPolicy(...)").policy()
 
     def reward(self) -> Reward[Any]:
-        raise NotImplementedError("def reward(self): return MyReward(...)")
+        return self.given("def reward(self): return MyReward(...)").reward()
 
     def inputs(self) -> tuple[Any, ...]:
         return self.scenarios(), self.policy(), self.reward()
@@ -186,14 +207,15 @@ class SimulatorContract(Contract):
     horizon: float = 4.0
 
     def scenes(self) -> Sequence[Scene[Any]]:
-        raise NotImplementedError("def scenes(self): return [...]")
+        return self.given("def scenes(self): return [...]").scenes()
 
     def policy(self) -> Policy[Any]:
-        raise NotImplementedError("def policy(self): return MyPolicy(...)")
+        return self.given("def policy(self): return MyPolicy(...)").policy()
 
     def perturb(self, scene: Scene[Any]) -> Scene[Any] | None:
         """The scene with another logged future of the acting body alone; None leaves that promise out."""
-        return None
+        world = self.examples and self.examples.another_drive(scene.world, scene.clock.now)
+        return replace(scene, world=world) if world else None
 
     def inputs(self) -> tuple[Any, ...]:
         return self.scenes(), self.policy(), list(range(len(self.scenes())))
@@ -231,6 +253,18 @@ class SimulatorContract(Contract):
             found = difference(rollout, one, self.tolerance)
             promise(not found, "a batch equals its singles", f"{scene.id}: {found}")
 
+    def test_order_of_scenes_does_not_matter(self) -> None:
+        scenes, policy, seeds = self.inputs()
+        back = self.make().rollout(list(scenes)[::-1], policy, seeds[::-1], self.horizon)
+        for (scene, _, due), rollout in zip(self._rolled(), list(back)[::-1], strict=True):
+            found = difference(due, rollout, self.tolerance)
+            promise(not found, "order of scenes does not matter", f"{scene.id}: {found}")
+
+    def test_rollouts_can_be_saved(self) -> None:
+        for scene, _, rollout in self._rolled():
+            found = saved_and_loaded(rollout)
+            promise(not found, "rollouts can be saved", f"{scene.id}: {found}")
+
     def test_the_logged_future_is_not_followed(self) -> None:
         policy, part = self.policy(), self.make()
         changed = [self.perturb(scene) for scene in self.scenes()]
@@ -240,88 +274,3 @@ class SimulatorContract(Contract):
         forth = part.rollout(self.scenes(), policy, seeds, self.horizon)
         found = difference(list(forth), list(part.rollout(changed, policy, seeds, self.horizon)), self.tolerance)
         return promise(not found, "the logged future of the acting body is not followed", found)
-
-
-class RewardContract(Contract):
-    """``make`` gives the reward, ``situations`` some, ``proposals`` plans [N, T, D]; ``rollouts`` for ``judge`` where at hand."""
-
-    proposals_are_independent: bool = True  # False where a proposal's score is normalised by the others
-
-    def make(self) -> Reward[Any]:
-        raise NotImplementedError("def make(self): return MyReward(MyRewardConfig())")
-
-    def situations(self) -> Sequence[Situation[Any]]:
-        raise NotImplementedError("def situations(self): return [Situation(...), ...]")
-
-    def proposals(self) -> Float:
-        raise NotImplementedError("def proposals(self): return plans  # [N, T, D]")
-
-    def rollouts(self) -> Sequence[Rollout[Any]]:
-        return []
-
-    def inputs(self) -> tuple[Any, ...]:
-        return self.situations(), self.proposals()
-
-    def call(self, part: Any, *inputs: Any) -> Any:
-        return part.score(*inputs)
-
-    def _check(self, scores: Scores, shape: tuple[int, ...], name: str) -> None:
-        try:
-            scores.validate()
-        except WetoolkitError as error:
-            promise(False, name, str(error))
-        promise(scores.total.shape == shape, name, f"shape {scores.total.shape}, due {shape}")
-
-    def test_scores_are_valid(self) -> None:
-        shape = (len(self.situations()), len(self.proposals()))
-        self._check(self.make().score(self.situations(), self.proposals()), shape, "scores are valid")
-
-    def test_scores_carry_the_metric(self) -> None:
-        part = self.make()
-        stamped = part.score(self.situations(), self.proposals()).metric
-        promise(str(stamped) == str(part.metric), "scores carry the metric", f"{stamped}, due {part.metric}")
-
-    def test_gates_multiply_the_total(self) -> None:
-        scores = self.make().score(self.situations(), self.proposals())
-        for name, term in scores.terms.items():
-            if term.role == Role.GATE:
-                over = bool((scores.total > term.values + 1e-6).any())
-                promise(not over, "gates multiply the total", f"a total is above its gate {name!r}")
-
-    def test_a_batch_equals_its_singles(self) -> None:
-        part, situations = self.make(), self.situations()
-        together = part.score(situations, self.proposals())
-        for row, situation in enumerate(situations):
-            found = difference(together.rows(slice(row, row + 1)), part.score([situation], self.proposals()), self.tolerance)
-            promise(not found, "a batch equals its singles", f"situation {row}: {found}")
-
-    def test_order_of_proposals_does_not_matter(self) -> None:
-        part = self.make()
-        back = part.score(self.situations(), self.proposals()[::-1]).total[:, ::-1]
-        found = difference(part.score(self.situations(), self.proposals()).total, back, self.tolerance)
-        promise(not found, "order of proposals does not matter", found)
-
-    def test_shared_proposals_are_everybodys_own(self) -> None:
-        part, situations = self.make(), self.situations()
-        own = np.repeat(self.proposals()[None], len(situations), axis=0)
-        found = difference(part.score(situations, self.proposals()), part.score(situations, own), self.tolerance)
-        promise(not found, "shared proposals [N, T, D] are everybody's own [B, N, T, D]", found)
-
-    def test_a_proposal_is_scored_by_itself(self) -> None:
-        if not self.proposals_are_independent:
-            return skip("proposals are normalised by each other")
-        part = self.make()
-        few = part.score(self.situations(), self.proposals()[:1]).total
-        found = difference(part.score(self.situations(), self.proposals()).total[:, :1], few, self.tolerance)
-        return promise(not found, "a proposal is scored by itself", found)
-
-    def test_rollouts_are_judged_one_by_one(self) -> None:
-        part, rollouts = self.make(), self.rollouts()
-        if not rollouts:
-            return skip("rollouts() is not given")
-        scores = part.judge(rollouts)
-        self._check(scores, (len(rollouts),), "rollouts are judged one by one")
-        for row, rollout in enumerate(rollouts):
-            found = difference(scores.rows(slice(row, row + 1)), part.judge([rollout]), self.tolerance)
-            promise(not found, "rollouts are judged one by one", f"rollout {row}: {found}")
-        return None

@@ -13,13 +13,16 @@ from wetoolkit.errors import WetoolkitError
 from wetoolkit.kinds import Behaviour, Dataset, Domain, Reconstructor, SupportsLabels, SupportsReport
 from wetoolkit.testing.compare import difference, snapshot
 from wetoolkit.testing.contracts import Contract, promise, skip
+from wetoolkit.testing.examples import Examples
+from wetoolkit.testing.reacting import ReactingContract
+from wetoolkit.testing.saved import saved_and_loaded
 from wetoolkit.types import Failure, ObservationSpec, Ref, Scenario, Scene, Situation
 
 STEMS = ("train", "val", "test")
 
 
 class DatasetContract(Contract):
-    """``make`` gives the data set; ``limit`` scenarios of each split are loaded."""
+    """``make`` gives the data set; ``limit`` scenarios of each split are loaded. It is tried on what it holds itself."""
 
     limit: int = 3
 
@@ -73,6 +76,11 @@ class DatasetContract(Contract):
             except WetoolkitError as error:
                 promise(False, "scenarios are valid", f"{ref.id}: {error}")
 
+    def test_scenarios_can_be_saved(self) -> None:
+        for ref in self.refs():
+            found = saved_and_loaded(self.make().load(ref))
+            promise(not found, "scenarios can be saved", f"{ref.id}: {found}")
+
     def test_lineage_leads_back_to_the_log(self) -> None:
         for ref in self.refs():
             lineage = self.make().load(ref).lineage
@@ -114,18 +122,27 @@ class DatasetContract(Contract):
 class DomainContract:
     """``make`` gives the domain, ``situations`` some of them, ``spec`` what to see, ``perturb`` a situation with another future."""
 
+    examples: Examples[Any] | None = None  # what it gives need not be written in the test class
+
+    def given(self, otherwise: str) -> Examples[Any]:
+        """The domain's examples; an error that says what to write ``otherwise``."""
+        if self.examples is None:
+            raise NotImplementedError(f"examples = MyDomainExamples(), or {otherwise}")
+        return self.examples
+
     def make(self) -> Domain[Any]:
-        raise NotImplementedError("def make(self): return MyDomain()")
+        return self.given("def make(self): return MyDomain()").domain()
 
     def situations(self) -> Sequence[Situation[Any]]:
-        raise NotImplementedError("def situations(self): return [Situation(...), ...]")
+        return self.given("def situations(self): return [Situation(...), ...]").situations()
 
     def spec(self) -> ObservationSpec:
-        raise NotImplementedError("def spec(self): return ObservationSpec(fields=...)")
+        return self.given("def spec(self): return ObservationSpec(fields=...)").spec()
 
     def perturb(self, situation: Situation[Any]) -> Situation[Any]:
         """The same situation with everything after its step changed as strongly as the types allow."""
-        raise NotImplementedError("def perturb(self, situation): return replace(situation, world=...)")
+        given = self.given("def perturb(self, situation): return replace(situation, world=...)")
+        return replace(situation, world=given.another_future(situation.world, situation.step))
 
     def test_observation_never_depends_on_the_future(self) -> None:
         domain, situations = self.make(), self.situations()
@@ -196,7 +213,7 @@ class ReconstructorContract(Contract):
     """``make`` gives the reconstructor, ``scenarios`` some with distinct ids, ``failures`` one (or None) for each."""
 
     def scenarios(self) -> Sequence[Scenario[Any]]:
-        raise NotImplementedError("def scenarios(self): return [...]")
+        return self.given("def scenarios(self): return [...]").scenarios()
 
     def failures(self) -> Sequence[Failure | None]:
         """None for the first, a step later than now for the others."""
@@ -224,6 +241,19 @@ class ReconstructorContract(Contract):
             except WetoolkitError as error:
                 promise(False, "scenes are valid", f"{scenario.id}: {error}")
 
+    def test_scenes_can_be_saved(self) -> None:
+        for _, _, scene in self._scenes():
+            found = saved_and_loaded(scene)
+            promise(not found, "scenes can be saved", f"{scene.id}: {found}")
+
+    def test_order_of_scenarios_does_not_matter(self) -> None:
+        part: Reconstructor[Any] = self.make()
+        pairs = list(zip(self.scenarios(), self.failures(), strict=True))
+        back = [part.reconstruct(scenario, failure, 0) for scenario, failure in reversed(pairs)]
+        for (_, _, due), scene in zip(self._scenes(), reversed(back), strict=True):
+            found = difference(due, scene)
+            promise(not found, "order of scenarios does not matter", f"{due.id}: {found}")
+
     def test_the_clock_stands_at_the_failure(self) -> None:
         for scenario, failure, scene in self._scenes():
             due = failure.step if failure else scenario.clock.now
@@ -241,17 +271,10 @@ class ReconstructorContract(Contract):
         promise(len(set(ids)) == len(ids), "ids are unique", f"{ids}")
 
 
-class BehaviourContract(Contract):
+class BehaviourContract(ReactingContract):
     """``make`` gives the behaviour, ``scene`` one to vary, ``members`` names everybody in a world."""
 
     count: int = 3
-
-    def scene(self) -> Scene[Any]:
-        raise NotImplementedError("def scene(self): return Scene(...)")
-
-    def members(self, world: Any) -> Sequence[Any]:
-        """Who is in a world, in any order."""
-        raise NotImplementedError("def members(self, world): return world.agents.ids")
 
     def inputs(self) -> tuple[Any, ...]:
         return (self.scene(),)
@@ -284,6 +307,11 @@ class BehaviourContract(Contract):
                 scene.validate()
             except WetoolkitError as error:
                 promise(False, "scenes are valid", f"{scene.id}: {error}")
+
+    def test_scenes_can_be_saved(self) -> None:
+        for scene in self._varied():
+            found = saved_and_loaded(scene)
+            promise(not found, "scenes can be saved", f"{scene.id}: {found}")
 
     def test_origin_is_kept(self) -> None:
         due = self.scene()

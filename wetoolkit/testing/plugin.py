@@ -20,7 +20,8 @@ _PARTS: tuple[tuple[Kind, str, str, str], ...] = (
 @hookimpl
 def domains() -> list[Domain]:
     """A point that walks among moving points."""
-    return [Domain("toy", "wetoolkit.testing.fakes:Toy", "a point that walks among moving points")]
+    toy, examples = "wetoolkit.testing.fakes:Toy", "wetoolkit.testing.toy_examples:ToyExamples"
+    return [Domain("toy", toy, "a point that walks among moving points", examples)]
 
 
 @hookimpl
@@ -34,6 +35,7 @@ def components() -> list[Component]:
             target=f"wetoolkit.testing.{target}",
             config=f"wetoolkit.testing.{target}Config",
             summary=summary,
+            contract="1.1",
         )
         for kind, name, target, summary in _PARTS
     ]

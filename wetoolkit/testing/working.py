@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import load, save
 
-from wetoolkit.kinds import Algorithm, Executor
+from wetoolkit.kinds import Algorithm, Executor, SupportsState
 from wetoolkit.testing.compare import difference
 from wetoolkit.testing.contracts import Contract, promise
 from wetoolkit.types import Decisions, Experience, Trained
@@ -18,14 +19,14 @@ class AlgorithmContract(Contract):
     """``make`` gives the algorithm (few steps), ``policy`` and ``reference`` what is trained, ``experience`` on what."""
 
     def policy(self) -> Any:
-        raise NotImplementedError("def policy(self): return MyPolicy(...)")
+        return self.given("def policy(self): return MyPolicy(...)").learner()
 
     def reference(self) -> Any:
         """The policy to stay near to; the base itself unless overridden."""
         return self.policy()
 
     def experience(self) -> Experience:
-        raise NotImplementedError("def experience(self): return Shards(...)")
+        return self.given("def experience(self): return Shards(...)").experience(self.policy())
 
     def inputs(self) -> tuple[Any, ...]:
         return self.policy(), self.reference(), self.experience()
@@ -46,6 +47,17 @@ class AlgorithmContract(Contract):
         plan, name = self._trained().policy.act(block.observation, 0), "the trained policy acts"
         promise(plan.trajectories.shape == block.expert.shape, name, f"{plan.trajectories.shape}, due {block.expert.shape}")
         promise(bool(np.isfinite(plan.trajectories).all()), name, "numbers that are not finite")
+
+    def test_the_trained_policy_can_be_saved(self) -> None:
+        trained, name = self._trained().policy, "the trained policy can be saved"
+        promise(isinstance(trained, SupportsState), name, "it has no state() and with_state()")
+        try:
+            loaded = load(save({key: np.ascontiguousarray(array) for key, array in trained.state().items()}))
+            again = self.policy().with_state(loaded)
+        except Exception as error:  # noqa: BLE001 - whatever cannot be saved is the broken promise
+            return promise(False, name, f"{type(error).__name__}: {error}")
+        found = difference(trained.state(), again.state())
+        return promise(not found, name, f"loaded into the policy it came from: {found}")
 
     def test_metrics_are_a_table_of_numbers(self) -> None:
         metrics, name = self._trained().metrics, "metrics are a table of numbers"

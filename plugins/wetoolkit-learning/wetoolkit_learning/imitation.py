@@ -29,18 +29,20 @@ from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, t
 class ImitationConfig(Config):
     """How long and how hard it imitates."""
 
-    epochs: int = Field(default=40, description="at most so many passes over the training frames", ge=1)
-    steps: int = Field(default=0, description="above 0: exactly so many steps instead, without early stop", ge=0)
-    batch: int = Field(default=64, description="frames a step", ge=1)
-    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine", gt=0.0)
-    warmup: float = Field(default=0.05, description="share of the steps in which the learning rate rises from 0", ge=0.0, le=1.0)
-    weight_decay: float = Field(default=0.01, description="of AdamW", ge=0.0)
-    smoothing: float = Field(default=0.2, description="of the label: this share is spread over all anchors", ge=0.0, lt=1.0)
-    clip: float = Field(default=1.0, description="largest norm of the gradient", gt=0.0)
-    validation: float = Field(default=0.1, description="share of the logs held out to see when to stop", ge=0.0, lt=1.0)
-    look_every: int = Field(default=0, description="steps between two looks at the held-out frames; 0: once a pass", ge=0)
-    patience: int = Field(default=8, description="looks without improvement before it stops; 0: never", ge=0)
-    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster", ge=1)
+    epochs: int = Field(default=40, description="at most so many passes over the training frames [1]", ge=1)
+    steps: int = Field(default=0, description="above 0: exactly so many steps instead, without early stop [1]", ge=0)
+    batch: int = Field(default=64, description="frames a step [1]", ge=1)
+    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine [1]", gt=0.0)
+    warmup: float = Field(
+        default=0.05, description="share of the steps in which the learning rate rises from 0 [1]", ge=0.0, le=1.0
+    )
+    weight_decay: float = Field(default=0.01, description="of AdamW [1]", ge=0.0)
+    smoothing: float = Field(default=0.2, description="of the label: this share is spread over all anchors [1]", ge=0.0, lt=1.0)
+    clip: float = Field(default=1.0, description="largest norm of the gradient [1]", gt=0.0)
+    validation: float = Field(default=0.1, description="share of the logs held out to see when to stop [1]", ge=0.0, lt=1.0)
+    look_every: int = Field(default=0, description="steps between two looks at the held-out frames; 0: once a pass [1]", ge=0)
+    patience: int = Field(default=8, description="looks without improvement before it stops; 0: never [1]", ge=0)
+    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster [1]", ge=1)
 
 
 @dataclass(frozen=True)

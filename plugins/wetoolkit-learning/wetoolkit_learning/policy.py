@@ -36,20 +36,20 @@ class VocabularyVectorConfig(Config):
         description="observed arrays, the acting body first; each [B, (rows,) points, channels]",
     )
     timed: tuple[str, ...] = Field(default=("ego", "agents"), description="fields whose points are the steps of the history")
-    history: int = Field(default=4, description="past states seen of the timed fields, the present one included", ge=1)
+    history: int = Field(default=4, description="past states seen of the timed fields, the present one included [1]", ge=1)
     history_stride: int = Field(default=5, description="between two of them [steps]", ge=1)
     limits: Mapping[str, int] = Field(
         default={"agents": 24, "lanes": 32}, description="at most so many rows of a field, the nearest first"
     )
-    width: int = Field(default=64, description="of a token; a multiple of heads", ge=8)
-    layers: int = Field(default=2, description="of self-attention among tokens, before the last that asks", ge=0)
-    heads: int = Field(default=4, description="of each attention", ge=1)
-    dropout: float = Field(default=0.1, description="in training", ge=0.0, lt=1.0)
+    width: int = Field(default=64, description="of a token; a multiple of heads [1]", ge=8)
+    layers: int = Field(default=2, description="of self-attention among tokens, before the last that asks [1]", ge=0)
+    heads: int = Field(default=4, description="of each attention [1]", ge=1)
+    dropout: float = Field(default=0.1, description="in training [1]", ge=0.0, lt=1.0)
     temperature: float = Field(
-        default=0.0, description="0: the likeliest anchor; above: drawn from log-probabilities / temperature", ge=0.0
+        default=0.0, description="0: the likeliest anchor; above: drawn from log-probabilities / temperature [1]", ge=0.0
     )
-    batch: int = Field(default=64, description="rows of one forward pass when acting", ge=1)
-    threads: int = Field(default=1, description="of torch when acting", ge=1)
+    batch: int = Field(default=64, description="rows of one forward pass when acting [1]", ge=1)
+    threads: int = Field(default=1, description="of torch when acting [1]", ge=1)
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

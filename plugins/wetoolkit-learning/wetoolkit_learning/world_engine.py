@@ -44,25 +44,27 @@ from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, t
 class WorldEngineConfig(Config):
     """The weights of the terms, the mixture, and how long it trains."""
 
-    steps: int = Field(default=300, description="gradient steps; exactly so many are made", ge=1)
-    batch: int = Field(default=64, description="frames a step", ge=2)
+    steps: int = Field(default=300, description="gradient steps; exactly so many are made [1]", ge=1)
+    batch: int = Field(default=64, description="frames a step [1]", ge=2)
     synthetic: float = Field(
-        default=0.75, description="share of a batch that are rollout frames (0.5: one log frame for each)", ge=0.0, le=1.0
+        default=0.75, description="share of a batch that are rollout frames (0.5: one log frame for each) [1]", ge=0.0, le=1.0
     )
-    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine", gt=0.0)
-    warmup: float = Field(default=0.05, description="share of the steps in which the learning rate rises from 0", ge=0.0, le=1.0)
-    weight_decay: float = Field(default=0.0, description="of AdamW", ge=0.0)
-    clip: float = Field(default=1.0, description="largest norm of the gradient", gt=0.0)
+    learning_rate: float = Field(default=1e-3, description="of AdamW at its peak; falls to 0 by a cosine [1]", gt=0.0)
+    warmup: float = Field(
+        default=0.05, description="share of the steps in which the learning rate rises from 0 [1]", ge=0.0, le=1.0
+    )
+    weight_decay: float = Field(default=0.0, description="of AdamW [1]", ge=0.0)
+    clip: float = Field(default=1.0, description="largest norm of the gradient [1]", gt=0.0)
     objective: Literal["expectation", "projection"] = Field(
         default="expectation", description="what is descended; see the module's text"
     )
-    reward_weight: float = Field(default=1.0, description="of the expected reward", ge=0.0)
+    reward_weight: float = Field(default=1.0, description="of the expected reward [1]", ge=0.0)
     kl_weight: float = Field(default=0.03, description="lambda, of KL(pi || pi_ref) [reward / nat]", gt=0.0)
-    imitation_weight: float = Field(default=0.1, description="of the cross-entropy on log frames", ge=0.0)
+    imitation_weight: float = Field(default=0.1, description="of the cross-entropy on log frames [1]", ge=0.0)
     imitation_floor: float = Field(
-        default=0.8, description="a log frame is imitated where its nearest anchor's reward is above", ge=0.0, le=1.0
+        default=0.8, description="a log frame is imitated where its nearest anchor's reward is above [1]", ge=0.0, le=1.0
     )
-    smoothing: float = Field(default=0.2, description="of the imitated label", ge=0.0, lt=1.0)
+    smoothing: float = Field(default=0.2, description="of the imitated label [1]", ge=0.0, lt=1.0)
     entropy_weight: float = Field(default=0.0, description="of the entropy bonus [reward / nat]", ge=0.0)
     standardise: Literal["none", "frame"] = Field(
         default="none", description="frame: rewards of each frame are shifted and scaled to mean 0 and deviation 1 over the anchors"
@@ -70,18 +72,18 @@ class WorldEngineConfig(Config):
     importance: bool = Field(default=False, description="weight rollout frames by the clipped ratio of pi to the policy that drove")
     importance_clip: tuple[float, float] = Field(default=(0.01, 10.0), description="of that ratio")
     filter: bool = Field(default=False, description="keep only rollout frames with something to learn, as World Engine does")
-    filter_best: float = Field(default=0.9, description="kept where the best anchor scores at least this ...", ge=0.0, le=1.0)
-    filter_chosen: float = Field(default=2 / 3, description="... and the chosen one at most this", ge=0.0, le=1.0)
+    filter_best: float = Field(default=0.9, description="kept where the best anchor scores at least this [1] ...", ge=0.0, le=1.0)
+    filter_chosen: float = Field(default=2 / 3, description="... and the chosen one at most this [1]", ge=0.0, le=1.0)
     filter_progress: float = Field(
-        default=0.2, description="or where the chosen one is safe (total above 0) with less progress", ge=0.0, le=1.0
+        default=0.2, description="or where the chosen one is safe (total above 0) with less progress [1]", ge=0.0, le=1.0
     )
     progress_term: str = Field(default="ep", description="name of the progress term in the rewards' terms")
-    lora_rank: int = Field(default=0, description="of the adapters; 0 trains all weights", ge=0)
-    lora_alpha: float = Field(default=16.0, description="their scale is alpha / rank", gt=0.0)
+    lora_rank: int = Field(default=0, description="of the adapters; 0 trains all weights [1]", ge=0)
+    lora_alpha: float = Field(default=16.0, description="their scale is alpha / rank [1]", gt=0.0)
     shuffle_rewards: bool = Field(default=False, description="control: permute each frame's rewards over the anchors")
-    validation: float = Field(default=0.1, description="share of the logs held out to watch the terms on", ge=0.0, lt=1.0)
-    look_every: int = Field(default=100, description="steps between two looks at the held-out frames", ge=1)
-    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster", ge=1)
+    validation: float = Field(default=0.1, description="share of the logs held out to watch the terms on [1]", ge=0.0, lt=1.0)
+    look_every: int = Field(default=100, description="steps between two looks at the held-out frames [1]", ge=1)
+    threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster [1]", ge=1)
 
 
 @dataclass(frozen=True)

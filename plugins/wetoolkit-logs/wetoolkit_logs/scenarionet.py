@@ -36,7 +36,7 @@ class ScenarioNetConfig(Config):
         min_length=1,
         description="split -> scene ids or file names (wildcards allowed), or the fraction of the scenes that no list names",
     )
-    seed: int = Field(0, ge=0, description="seed by which scenes fall into splits given as fractions")
+    seed: int = Field(0, ge=0, description="seed by which scenes fall into splits given as fractions [1]")
     history: float = Field(2.0, ge=0, le=60, description="recorded time before now in a window [s]")
     future: float = Field(8.0, gt=0, le=600, description="recorded time after now in a window [s]")
     stride: float = Field(0.5, ge=0.1, le=600, description="time between the windows of a scene [s]")
@@ -52,7 +52,7 @@ class ScenarioNetConfig(Config):
     )
     bad_files: Literal["count", "error"] = Field("count", description="files that cannot be read are counted by name, or an error")
     file_limit: int = Field(1024, ge=1, description="larger files are not read [MB]")
-    keep: int = Field(8, ge=1, description="so many parsed scenes stay in memory")
+    keep: int = Field(8, ge=1, description="so many parsed scenes stay in memory [1]")
     cache: bool = Field(True, description="remember what the index needs of each file in the user's cache folder")
 
 

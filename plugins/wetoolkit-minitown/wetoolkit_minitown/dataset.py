@@ -43,7 +43,7 @@ SETTLED = 6  # first steps of a drive that are in no window
 class MinitownConfig(Config):
     """Towns, drives and traffic of the embedded data set."""
 
-    seed: int = Field(0, description="everything follows from it", ge=0)
+    seed: int = Field(0, description="everything follows from it [1]", ge=0)
     train_towns: int = Field(6, description="towns of the train splits [count]", ge=1)
     val_towns: int = Field(2, description="towns of the val splits [count]", ge=1)
     test_towns: int = Field(4, description="towns of the test splits [count]", ge=1)
@@ -54,9 +54,9 @@ class MinitownConfig(Config):
     train_staged: int = Field(0, description="drives with an event besides, in train-rare only [count]", ge=0)
     val_staged: int = Field(40, description="drives with an event besides, in val-rare only [count]", ge=0)
     test_staged: int = Field(300, description="drives with an event besides, in test-rare only [count]", ge=0)
-    rare_rate: float = Field(0.1, description="share of natural drives that hold one rare event", ge=0, le=1)
+    rare_rate: float = Field(0.1, description="share of natural drives that hold one rare event [1]", ge=0, le=1)
     fleet_rare_rate: float = Field(
-        0.5, description="the same for the fleet's, which are sent in when something happened", ge=0, le=1
+        0.5, description="the same for the fleet's, which are sent in when something happened [1]", ge=0, le=1
     )
     events: tuple[str, ...] = Field(tuple(STAGED), description=f"rare events, among {', '.join(STAGED)}", min_length=1)
     seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
