@@ -260,9 +260,9 @@ def test_unmoved_by_the_model_means_rests_within_half_a_metre() -> None:
     assert [rests(agents, a) for a in range(2)] == [True, False]
 
 
-def test_agents_that_somebody_else_must_move_are_a_clear_error() -> None:
-    with pytest.raises(ValidationError, match="a0"):
-        start(with_control(straight_world([actor(10, 0)]), Control.EXTERNAL), NOW, CONFIG)
+def test_social_forces_move_pedestrians_only() -> None:
+    with pytest.raises(ValidationError, match="a0.*vehicle"):
+        start(with_control(straight_world([actor(10, 0)]), Control.SOCIAL), NOW, CONFIG)
 
 
 @given(v=st.floats(0, 20), gap=st.floats(0.1, 100), closing=st.floats(-10, 10))

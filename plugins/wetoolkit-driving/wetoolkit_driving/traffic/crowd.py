@@ -17,6 +17,20 @@ ONWARD = 10  # steps of the record's end whose mean velocity a walker keeps beyo
 SEAM = 1.0  # metres: lanes nearer than this to each other are crossed in one go
 
 
+def _nobody() -> Walkers:
+    counts, pairs = np.zeros(0, np.int64), np.zeros((0, 2))
+    numbers = np.zeros(0)
+    return Walkers(
+        first=np.zeros(1, np.int64), agent=counts, entry=counts, offset=np.zeros(1, np.int64), track=pairs, course=numbers,
+        explained=pairs, stretch_offset=np.zeros(1, np.int64), stretch=np.zeros((0, 2), np.int64), demand=numbers,
+        room_offset=np.zeros(1, np.int64), room=numbers, factor=numbers, fastest=numbers, phase=numbers, rate=numbers, intent=counts,
+        next=counts, xy=pairs, pull=pairs, v=pairs, started=np.zeros(0, bool),
+    )  # fmt: skip
+
+
+NOBODY = _nobody()  # the walkers of no scenes at all
+
+
 def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
     """The walkers of one scene: agents ``rows`` [W] from step ``now`` or their first appearance on; ``table`` [A, 7] manners.
 
@@ -63,6 +77,7 @@ def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
 
 def join(parts: Sequence[Walkers]) -> Walkers:
     """The walkers of many scenes, in order."""
+    parts = [NOBODY, *parts]
     flat = Walkers(*(np.concatenate([getattr(part, name) for part in parts]) for name in Walkers._fields))
 
     def shifted(name: str, size: str) -> Steps:

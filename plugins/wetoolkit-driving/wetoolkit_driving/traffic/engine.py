@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from wetoolkit.errors import ValidationError
 from wetoolkit_driving.geometry import ego_center, quads_touch
 from wetoolkit_driving.jit import kernel
-from wetoolkit_driving.traffic import idm
+from wetoolkit_driving.traffic import crowd, idm, scripts, social
+from wetoolkit_driving.traffic.cyclists import cyclist_path
 from wetoolkit_driving.traffic.idm import Drivers, Rules
 from wetoolkit_driving.traffic.layout import DRIVING, REPLAYED, WAITING, Bodies, Layout, Steps, corners, look, scene_of, scratch_of
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
 from wetoolkit_driving.traffic.paths import Path, Roads, path_of, roads_of
-from wetoolkit_driving.types import HEADING, VX, VY, AgentClass, Agents, Bool, Byte, Control, Double, World
+from wetoolkit_driving.types import HEADING, VX, VY, Action, AgentClass, Agents, Bool, Byte, Control, Double, World
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
 NOWHERE = Path(np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)))
@@ -35,6 +36,8 @@ class Traffic:
     bodies: Bodies
     drivers: Drivers
     rules: Rules
+    walkers: social.Walkers
+    events: scripts.Events
     tables: tuple[Agents, ...]  # [B] the scenes' agents, as views into ``bodies``
 
     @property
@@ -51,7 +54,7 @@ class Traffic:
         """Move the others of the scenes ``live`` [n], each from step ``first`` [n] to ``last`` [n] <= T - 1. The egos' states must
         be known from first to last."""
         spans = (np.asarray(span, np.int64) for span in (live, first, last))
-        _run(*spans, self.layout, self.bodies, self.drivers, self.rules)
+        _run(*spans, self.layout, self.bodies, self.drivers, self.rules, self.walkers, self.events)
 
     def run(self, first: int, last: int, ego_states: Double) -> None:
         """``run_all`` for the only scene, with the ego's states [T, 11]."""
@@ -61,8 +64,12 @@ class Traffic:
     def counts(self, b: int = 0) -> dict[str, int]:
         """What is worth stamping: agents the model moves, those that had to wait for their place, pairs that overlap in the log."""
         rows, pairs = (slice(at[b], at[b + 1]) for at in (self.layout.agent, self.layout.pair))
+        walking = self.walkers.first[b + 1] - self.walkers.first[b]
+        fired = self.events.fired[self.events.first[b] : self.events.first[b + 1]]
         return {
-            "idm_agents": int((self.bodies.mode[rows] != REPLAYED).sum()),
+            "idm_agents": int((~np.isin(self.bodies.mode[rows], (REPLAYED, social.MODE))).sum()),
+            "social_agents": int(walking),
+            "scripts_fired": int((fired != scripts.NEVER).sum()),
             "idm_delayed": int((self.drivers.delayed[rows] > 0).sum()),
             "idm_overlapping_pairs": int(self.bodies.ignore[pairs].sum()),
         }
@@ -70,17 +77,22 @@ class Traffic:
 
 @kernel
 def _run(
-    live: Steps, first: Steps, last: Steps, layout: Layout, bodies: Bodies, drivers: Drivers, rules: Rules
+    live: Steps, first: Steps, last: Steps, layout: Layout, bodies: Bodies, drivers: Drivers, rules: Rules,
+    walkers: social.Walkers, events: scripts.Events,
 ) -> None:  # fmt: skip
     """Step each scene by itself: all look at step t, then all are moved to t + 1, then those that are due appear."""
     work = np.zeros((2, 4, 2))
     for i in range(len(live)):
         scene, now = scene_of(live[i], layout, bodies), scratch_of(live[i], layout, bodies)
-        if not (scene.mode != REPLAYED).any():
+        b = live[i]
+        if not (scene.mode != REPLAYED).any() and events.first[b] == events.first[b + 1]:
             continue
         look(first[i], scene, now)
         for t in range(first[i], last[i]):
+            scripts.fire(t, b, scene, now, events, drivers, walkers)
             idm.step(t, scene, now, drivers, rules, work)
+            social.walk(t, b, scene, now, walkers)
+            scripts.follow(t, b, scene, events, drivers)
             look(t + 1, scene, now)
             idm.appear(t + 1, scene, now, drivers, work)
 
@@ -97,8 +109,9 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
 
 
 def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfig) -> Traffic:
-    """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM leave their log at that step, or where they
-    first appear after it; standing ones and things never leave it."""
+    """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM, PATH or SOCIAL leave their log at that step,
+    or where they first appear after it; standing ones and things never leave it. Those with control EXTERNAL are not moved here:
+    whoever moves them writes their rows (see ``reaction``). Scripts take over whom they name."""
     roads = {id(world.map): roads_of(world.map) for world in worlds}  # variants of a scene share their map
     drafts = [_draft(world, now, config, roads[id(world.map)]) for world, now in zip(worlds, nows, strict=True)]
     layout, bodies = _side_by_side(worlds, nows, drafts)
@@ -115,10 +128,12 @@ def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfi
         stop_offset=_offsets(len(way.stops) for way in ways),
         stops=_joined([way.stops for way in ways], np.zeros((0, 2))),
     )
+    walkers = crowd.join([draft.walkers for draft in drafts])
+    events = scripts.join([draft.events for draft in drafts])
     tables = tuple(_table(world.agents, b, layout, bodies) for b, world in enumerate(worlds))
-    traffic = Traffic(layout, bodies, drivers, Rules(config.margin, config.anticipation), tables)
+    traffic = Traffic(layout, bodies, drivers, Rules(config.margin, config.anticipation), walkers, events, tables)
     for b in range(len(worlds)):
-        _leave_the_log(traffic, b)
+        _leave_the_log(traffic, b, nows)
     return traffic
 
 
@@ -133,19 +148,28 @@ class _Draft:
     ways: list[Path]  # [A]
     size: Double  # [A + 1, 2]
     ignore: Bool  # [A, A + 1]
+    walkers: social.Walkers
+    events: scripts.Events
 
 
 def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draft:
     agents = world.agents
-    _refuse_external(agents)
     count, table = len(agents), parameters(agents, config)
     mode, entry, ways = np.zeros(count, np.uint8), np.zeros(count, np.int64), [NOWHERE] * count
-    for a in np.flatnonzero(agents.control == Control.IDM):
+    for a in np.flatnonzero(np.isin(agents.control, (Control.IDM, Control.PATH))):
         later = np.flatnonzero(agents.valid[a, now:])
         if not len(later) or AgentClass(int(agents.kind[a])) not in MOVERS or rests(agents, int(a)):
             continue
         entry[a], mode[a] = now + later[0], DRIVING if later[0] == 0 else WAITING
-        ways[a] = path_of(world, int(a), int(entry[a]), table[a], roads)
+        way = cyclist_path if agents.control[a] == Control.PATH else path_of
+        ways[a] = way(world, int(a), int(entry[a]), table[a], roads)
+    walks = _who_walk(agents, now)
+    mode[walks], entry[walks] = social.MODE, [now + int(np.argmax(agents.valid[a, now:])) for a in walks]
+    for script in world.scripts:
+        a = agents.ids.index(script.agent)
+        there = np.flatnonzero(agents.valid[a, now:])
+        if script.action != Action.APPEAR and len(there) and not len(ways[a].poses):
+            ways[a] = path_of(world, a, now + int(there[0]), table[a], roads)
     vehicle = world.ego.vehicle
     size = np.concatenate([agents.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
     pose = np.concatenate([agents.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
@@ -153,17 +177,20 @@ def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draf
     valid[-1, now + 1 :] = False  # what the ego did later in the log is no part of this scene
     ignore = _overlaps(pose, valid, size, mode, entry, _resting(pose, valid), config.margin)
     speed = np.hypot(*agents.velocity[np.arange(count), entry].T.astype(np.float64))
-    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore)
+    walkers = crowd.walkers_of(world, now, walks, table)
+    events = scripts.events_of(world, now)
+    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore, walkers, events)
 
 
-def _refuse_external(agents: Agents) -> None:
-    external = np.flatnonzero(agents.control == Control.EXTERNAL)
-    if len(external):
+def _who_walk(agents: Agents, now: int) -> Steps:
+    """Rows of the agents with control SOCIAL that are there at ``now`` or later; ``ValidationError`` where one is no pedestrian."""
+    rows = np.flatnonzero((agents.control == Control.SOCIAL) & agents.valid[:, now:].any(1))
+    for a in rows[agents.kind[rows] != AgentClass.PEDESTRIAN]:
         raise ValidationError(
-            f"{len(external)} agents are to be moved from outside (control EXTERNAL), the first is {agents.ids[external[0]]}",
-            field="agents.control",
-            way_out="simulate scenes of the behaviours replay or idm",
-        )
+            f"agent {agents.ids[a]} with control SOCIAL is a {AgentClass(int(agents.kind[a])).name.lower()}",
+            field="agents.control", way_out="social forces move pedestrians only: take IDM or PATH",
+        )  # fmt: skip
+    return rows
 
 
 def _side_by_side(worlds: Sequence[World], nows: Sequence[int], drafts: Sequence[_Draft]) -> tuple[Layout, Bodies]:
@@ -216,15 +243,22 @@ def _table(agents: Agents, b: int, layout: Layout, bodies: Bodies) -> Agents:
     )
 
 
-def _leave_the_log(traffic: Traffic, b: int) -> None:
+def _leave_the_log(traffic: Traffic, b: int, nows: Sequence[int]) -> None:
     """From its hand-over on the model says where an agent is: what the log says is forgotten."""
     agents, first = traffic.tables[b], traffic.layout.agent[b]
     for a in range(len(agents)):
         mode, entry = traffic.bodies.mode[first + a], traffic.drivers.entry[first + a]
         if mode != REPLAYED:
-            begin = entry + (mode == DRIVING)
-            agents.valid[a, begin:] = False
-            agents.pose[a, begin:], agents.velocity[a, begin:] = 0.0, 0.0
+            forget(agents, a, entry + (mode == DRIVING or (mode == social.MODE and agents.valid[a, nows[b]])))
+    for e in range(traffic.events.first[b], traffic.events.first[b + 1]):
+        if traffic.events.action[e] == Action.APPEAR:
+            forget(agents, int(traffic.events.agent[e]), nows[b] + 1)
+
+
+def forget(agents: Agents, a: int, begin: int) -> None:
+    """Clear the rows of an agent from step ``begin`` on."""
+    agents.valid[a, begin:] = False
+    agents.pose[a, begin:], agents.velocity[a, begin:] = 0.0, 0.0
 
 
 def rests(agents: Agents, a: int) -> bool:
