@@ -46,6 +46,8 @@ class PdmScene:
         require(self.boxes.shape == (frames, count, 4, 2), f"shape {self.boxes.shape}", "scene.boxes", "[F, K, 4, 2]")
         require_finite(self.boxes, "scene.boxes")
         require(len(self.kind) == len(self.first_speed) == count, "lengths differ", "scene.kind", "one a track")
+        require_finite(self.first_speed, "scene.first_speed")
+        require_finite(self.centerline, "scene.centerline")
         require(len(self.centerline) != 1, "one point", "scene.centerline", "give two points or none")
         require(self.past.ndim == 2 and self.past.shape[1] == 11, f"shape {self.past.shape}", "scene.past", "[H, 11]")
         require_finite(self.past, "scene.past")
@@ -78,7 +80,7 @@ def from_world(
     if variant.drop_touching:
         ego = ego_corners(np.asarray(world.ego.states[step], np.float64), world.ego.vehicle)
         seen &= ~(valid[0] & boxes_touch(ego, boxes[0]))
-    return PdmScene(
+    scene = PdmScene(
         ego=np.asarray(world.ego.states[step], np.float64),
         areas=index_map(world) if areas is None else areas,
         boxes=np.ascontiguousarray(boxes[:, seen]),
@@ -92,10 +94,14 @@ def from_world(
         past=driven_past(world, step, variant),
         red=red_areas(world, step, frames, variant),
     )
+    scene.validate()  # a NaN compares false with everything: it would pass as no collision
+    return scene
 
 
 def route_line(world: World) -> Double:
     """Points [C, 2] of the route's lane centre lines, joined in order; [0, 2] where there is no route."""
     if not len(world.route):
         return np.zeros((0, 2))
+    known = bool(((world.route >= 0) & (world.route < world.map.lanes)).all())
+    require(known, f"lanes {world.route} where there are {world.map.lanes}", "world.route", "give indices into the map's lanes")
     return np.concatenate([world.map.centre_line(int(lane)) for lane in world.route]).astype(np.float64)
