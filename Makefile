@@ -5,7 +5,7 @@ PLUGINS := driving logs minitown learning
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata lint bench bench-loop clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy lint bench bench-loop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -32,6 +32,22 @@ test-slow: install  ## tests of minutes
 
 test-realdata: install  ## tests on the logs in ../shared/data or $$WETOOL_DATA
 	$(BIN)/pytest -m realdata
+
+# The oldest that pyproject.toml admits and the newest; what is bound to one of them (scipy) follows it.
+NUMPY := 1.26.0 2.4.6
+PDM_TESTS = $(wildcard $(addprefix plugins/wetoolkit-driving/tests/test_,pdm_*.py conformance.py dynamics.py geometry.py))
+
+test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cases included where they lie
+	mkdir -p build
+	grep -vE '^(numpy|scipy)==' constraints.txt > build/numpy-constraints.txt
+	for version in $(NUMPY); do \
+	  venv=build/numpy-$$version; \
+	  test -e $$venv/installed || { $(PYTHON) -m venv $$venv \
+	    && $$venv/bin/pip install --disable-pip-version-check -q -c build/numpy-constraints.txt "numpy==$$version" pytest hypothesis \
+	      -e . -e plugins/wetoolkit-driving && touch $$venv/installed; } || exit 1; \
+	  $$venv/bin/python -c "import numpy, scipy, numba; print('numpy', numpy.__version__, 'scipy', scipy.__version__, 'numba', numba.__version__)"; \
+	  NUMBA_CACHE_DIR=$$venv/numba $$venv/bin/pytest -q $(PDM_TESTS) || exit 1; \
+	done
 
 lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
