@@ -11,7 +11,7 @@ import numpy as np
 from wetoolkit.codec import digest
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
-from wetoolkit.kinds import Reward, Simulator, SupportsConditions, SupportsEvents
+from wetoolkit.kinds import Reward, Simulator, SupportsBranch, SupportsConditions, SupportsEvents
 from wetoolkit.types import Bool, Float, Metric, Observation, ObservationSpec, Plan, Rollout, Scene, require, require_finite
 
 HASH = 16  # hexadecimal digits of a state hash: 64 bits
@@ -72,13 +72,13 @@ def stamped(metric: Metric, simulator: Simulator[Any], horizon: float | None) ->
 
 
 class Recorded:
-    """A policy that says again what was said in a rollout, decision after decision. For one scene, and one drive of it."""
+    """A policy that says again what was said in a rollout from decision ``first`` on. For one scene, and one drive of it."""
 
-    def __init__(self, rollout: Rollout[Any]) -> None:
+    def __init__(self, rollout: Rollout[Any], first: int = 0) -> None:
         self.rollout = rollout
         self.name = rollout.policy
         self.spec = ObservationSpec()
-        self._told = 0
+        self._told = first
 
     def act(self, observation: Observation[Any], seed: int) -> Plan:
         """The next plan of the record."""
@@ -97,7 +97,12 @@ def replay(simulator: Simulator[Any], scene: Scene[Any], record: Rollout[Any]) -
     """The rollout again from its scene, its plans and its seed; ``ValidationError`` where any bit of its state differs."""
     require(record.scene == scene.id, f"a record of {record.scene!r}", "scene.id", f"give that scene, not {scene.id!r}")
     horizon = (record.end - 1 - record.clock.now) * record.clock.dt
-    (again,) = simulator.rollout([scene], Recorded(record), [record.seed], horizon)
+    if "branch" in record.settings and isinstance(simulator, SupportsBranch):  # its decisions are on no grid
+        last = len(record.decisions) - 1
+        at = [int(record.decisions[last])]
+        (again,) = simulator.branch([scene], [record], at, Recorded(record, last), [record.seed], horizon)
+    else:
+        (again,) = simulator.rollout([scene], Recorded(record), [record.seed], horizon)
     again = replace(again, policy=record.policy, lineage=record.lineage)
     if state_hash(again) != state_hash(record):
         raise ValidationError(

@@ -1,9 +1,12 @@
-"""Closed loop: a policy is asked twice a second, a bicycle tracks its plan at 10 Hz, the others repeat their log or react.
+"""Closed loop: a policy is asked twice a second, a body tracks its plan at 10 Hz, the others repeat their log or react.
 
 Time runs on the scene's own clock. At a decision step every live scene of the call is observed in one batch and the policy answers
 for all of them; then they are driven to their next decision in one call, each by itself, so that a batch equals its singles. The
 world of a Rollout goes on past the horizon: the last plan is driven to its end (then straight on at the speed reached) while the
 others go on, so that proposals at the last decisions can be judged.
+
+``branch`` takes up a record at any step: its plans are driven again from the scene, which brings every state back bit for bit (that
+of the traffic's models included, which no record holds), and from there on another policy decides.
 """
 
 from __future__ import annotations
@@ -21,11 +24,14 @@ from wetoolkit.kinds import Policy, SupportsSeeds
 from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation
 from wetoolkit_driving.domain import PLAN
 from wetoolkit_driving.dynamics import to_world, track_and_simulate
+from wetoolkit_driving.extend import extended
 from wetoolkit_driving.geometry import wrap_angle
 from wetoolkit_driving.observe import observe
 from wetoolkit_driving.traffic.engine import Traffic, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
+from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
+from wetoolkit_driving.vehicle import VehicleConfig
 
 AFTER = 10  # steps recorded past the last plan's end: scores look a second further than their plan
 
@@ -33,11 +39,20 @@ AFTER = 10  # steps recorded past the last plan's end: scores look a second furt
 class ClosedLoopConfig(Config):
     """Settings of ``closed-loop``."""
 
-    horizon: float = Field(default=4.0, description="how long the policy drives; 0: to the log's end [s]", ge=0.0)
-    replan: float = Field(default=0.5, description="time between decisions, a multiple of 0.1 [s]", ge=0.1, le=4.0, multiple_of=0.1)
-    dynamics: Literal["lqr-bicycle", "perfect"] = Field(
-        default="lqr-bicycle", description="how plans are driven: tracked, or exactly as planned"
+    horizon: float = Field(
+        default=4.0, description="how long the policy drives, at most to the log's end (see past_log); 0: to it [s]", ge=0.0
     )
+    replan: float = Field(default=0.5, description="time between decisions, a multiple of 0.1 [s]", ge=0.1, le=4.0, multiple_of=0.1)
+    past_log: Literal["stop", "constant-velocity"] = Field(
+        default="stop",
+        description="at the log's end: the drive ends (its time is censored), or it goes on to the horizon, agents of the log at "
+        "the velocity they had and signals as they were",
+    )
+    dynamics: Literal["lqr-bicycle", "perfect", "unicycle"] = Field(
+        default="lqr-bicycle", description="how plans are driven: by a tracked bicycle or unicycle, or exactly as planned"
+    )
+    vehicle: VehicleConfig | None = Field(default=None, description="the ego's body; none: the record's own")
+    unicycle: UnicycleConfig = Field(default=UnicycleConfig(), description="limits and gains of the unicycle")
     traffic: TrafficConfig = Field(default=TrafficConfig(), description="how IDM agents move")
 
 
@@ -63,24 +78,100 @@ class ClosedLoop:
     def __init__(self, config: ClosedLoopConfig) -> None:
         self.config = config
 
+    def conditions(self, horizon: float | None = None) -> dict[str, str]:
+        """What joins the metric's stamp: dynamics, rate, horizon, and whatever else is not as by default."""
+        c = self.config
+        wanted = c.horizon if horizon is None else horizon
+        found = {"dynamics": c.dynamics, "replan": f"{c.replan:g}", "horizon": f"{wanted:g}" if wanted > 0 else "log"}
+        if c.past_log != "stop":
+            found["past_log"] = c.past_log
+        parts = {"vehicle": c.vehicle, "traffic": c.traffic} | ({"unicycle": c.unicycle} if c.dynamics == "unicycle" else {})
+        defaults = ClosedLoopConfig()
+        for name, part in parts.items():
+            if part is not None and part != getattr(defaults, name):
+                found[name] = part.model_dump_json(exclude_defaults=True)
+        return found
+
     def rollout(
         self, scenes: Sequence[Scene[World]], policy: Policy[World], seeds: Sequence[int], horizon: float | None = None
     ) -> Sequence[Rollout[World]]:
         """One Rollout a scene, in order. A policy that raises or answers out of shape or with NaN is an error naming its scenes."""
+        scenes, traffic = self._start(scenes, [horizon] * len(scenes))
+        drives = [self._begin(*job, traffic, horizon) for job in zip(range(len(scenes)), scenes, seeds, strict=True)]
+        self._run(drives, [scene.clock.now for scene in scenes], policy, traffic)
+        return [self._finish(drive, policy, traffic) for drive in drives]
+
+    def branch(
+        self, scenes: Sequence[Scene[World]], records: Sequence[Rollout[World]], steps: Sequence[int], policy: Policy[World],
+        seeds: Sequence[int], horizon: float | None = None,
+    ) -> Sequence[Rollout[World]]:  # fmt: skip
+        """Each scene's record again until its step, from there on as ``policy`` and seed decide; ``horizon`` None: the record's.
+
+        ``ValidationError`` for a step outside the record's horizon, and where the record cannot be repeated bit for bit.
+        """
+        jobs = list(zip(scenes, records, steps, strict=True))
+        for scene, record, step in jobs:
+            _check_branch(scene, record, step)
+        horizons = [_horizon_of(record) if horizon is None else horizon for record in records]
+        scenes, traffic = self._start(scenes, horizons)
+        drives = [self._begin(b, scenes[b], seeds[b], traffic, horizons[b]) for b in range(len(jobs))]
+        for drive, record, step in zip(drives, records, steps, strict=True):
+            self._repeat(drive, record, step, traffic)
+        self._run(drives, steps, policy, traffic)
+        made = [self._finish(drive, policy, traffic) for drive in drives]
+        return [
+            replace(
+                r, id=f"{r.id}@{step}", settings={**r.settings, "branch": f"{(step - r.clock.now) * PLAN.dt:g} s of {record.id}"}
+            )
+            for r, (_, record, step) in zip(made, jobs, strict=True)
+        ]
+
+    def _start(self, scenes: Sequence[Scene[World]], horizons: Sequence[float | None]) -> tuple[list[Scene[World]], Traffic]:
+        """The scenes with the body that drives and, where asked, as long as their horizons; and their traffic."""
         for scene in scenes:
             _check(scene)
-        traffic = start_all([scene.world for scene in scenes], [scene.clock.now for scene in scenes], self.config.traffic)
-        drives = [self._begin(*job, traffic, horizon) for job in zip(range(len(scenes)), scenes, seeds, strict=True)]
+        ready = [self._prepared(scene, horizon) for scene, horizon in zip(scenes, horizons, strict=True)]
+        return ready, start_all([scene.world for scene in ready], [scene.clock.now for scene in ready], self.config.traffic)
+
+    def _prepared(self, scene: Scene[World], horizon: float | None) -> Scene[World]:
+        world, wanted = scene.world, self.config.horizon if horizon is None else horizon
+        if self.config.vehicle is not None:
+            world = replace(world, ego=replace(world.ego, vehicle=self.config.vehicle.build()))
+        if self.config.past_log != "stop" and wanted > 0:
+            world = extended(world, scene.clock.now + round(wanted / PLAN.dt) + 1 + PLAN.steps + AFTER)
+        return scene if world is scene.world else replace(scene, world=world, clock=replace(scene.clock, steps=world.steps))
+
+    def _run(self, drives: Sequence[_Drive], first: Sequence[int], policy: Policy[World], traffic: Traffic) -> None:
+        """Decide and drive in turn, each scene from its step ``first`` on until its horizon is reached."""
         every = round(self.config.replan / PLAN.dt)
         for ahead in range(0, max((drive.end for drive in drives), default=0), every):
-            live = [drive for drive in drives if drive.scene.clock.now + ahead < drive.end - 1]
-            if not live:
+            due = [(drive, t + ahead) for drive, t in zip(drives, first, strict=True) if t + ahead < drive.end - 1]
+            if not due:
                 break
-            steps = [drive.scene.clock.now + ahead for drive in live]
+            live, steps = [drive for drive, _ in due], [t for _, t in due]
             self._decide(live, steps, policy)
-            ends = [drive.record - 1 if t + every >= drive.end - 1 else t + every for drive, t in zip(live, steps, strict=True)]
+            ends = [drive.record - 1 if t + every >= drive.end - 1 else t + every for drive, t in due]
             self._go(live, steps, ends, traffic)
-        return [self._finish(drive, policy, traffic) for drive in drives]
+
+    def _repeat(self, drive: _Drive, record: Rollout[World], until: int, traffic: Traffic) -> None:
+        """Drive the record's plans again from its first decision to step ``until``."""
+        count = int((record.decisions < until).sum())
+        for k, t in enumerate(record.decisions[:count].tolist()):
+            drive.decisions.append(t)
+            drive.plans.append(np.asarray(record.plans[k], np.float64))
+            drive.choices.append(int(record.choices[k]))
+            drive.log_probs.append(float(record.log_probs[k]))
+            self._go([drive], [t], [int(record.decisions[k + 1]) if k + 1 < count else until], traffic)
+        known, agents = slice(0, until + 1), drive.world.agents
+        same = np.array_equal(drive.world.ego.states[known], record.world.ego.states[known]) and all(
+            np.array_equal(getattr(agents, name)[:, known], getattr(record.world.agents, name)[:, known])
+            for name in ("pose", "velocity", "valid")
+        )
+        if not same:
+            raise ValidationError(
+                "the record cannot be repeated bit for bit", rollout=record.id,
+                way_out="branch with the simulator's settings and the versions that made it (see the run's manifest)",
+            )  # fmt: skip
 
     def _begin(self, place: int, scene: Scene[World], seed: int, traffic: Traffic, horizon: float | None) -> _Drive:
         world, now = scene.world, scene.clock.now
@@ -131,13 +222,15 @@ class ClosedLoop:
         """States [n, count, 11] of bodies that drive plans [n, T, 3] from states [n, 11]."""
         if self.config.dynamics == "perfect":
             return np.stack([as_planned(state, plan, vehicle)[:count] for state, plan in zip(states, plans, strict=True)])
+        if self.config.dynamics == "unicycle":
+            return drive_unicycle(states, plans, count, self.config.unicycle)
         return track_and_simulate(states, plans, vehicle, count)[:, 1:]
 
     def _finish(self, drive: _Drive, policy: Policy[World], traffic: Traffic) -> Rollout[World]:
         scene, record = drive.scene, drive.record
         name = str(getattr(policy, "name", type(policy).__name__))
         horizon = (drive.end - 1 - scene.clock.now) * PLAN.dt
-        settings = {"dynamics": self.config.dynamics, "replan": f"{self.config.replan:g}", "horizon": f"{horizon:g}"}
+        settings = self.conditions() | {"horizon": f"{horizon:g}"}  # the one that was reached
         settings |= {key: str(count) for key, count in traffic.counts(drive.place).items()}
         return Rollout(
             id=f"{scene.id}/{name}/{drive.seed}",
@@ -168,6 +261,22 @@ def _check(scene: Scene[World]) -> None:
     if not world.ego.valid[now]:
         way_out = "take a step at which it is known"
         raise ValidationError("the ego is not known now", field="ego.valid", scene=scene.id, way_out=way_out)
+
+
+def _check_branch(scene: Scene[World], record: Rollout[World], step: int) -> None:
+    """``ValidationError`` unless the record is of this scene and the step within its horizon."""
+    first, last, dt = record.clock.now, record.end - 2, record.clock.dt
+    if record.scene != scene.id:
+        raise ValidationError(f"a record of {record.scene!r}", field="record.scene", scene=scene.id, way_out="give its own record")
+    if not first <= step <= last:
+        raise ValidationError(
+            f"step {step} is {(step - first) * dt:g} s after the first decision", field="step", rollout=record.id,
+            way_out=f"branch between 0 and {(last - first) * dt:g} s",
+        )  # fmt: skip
+
+
+def _horizon_of(record: Rollout[World]) -> float:
+    return (record.end - 1 - record.clock.now) * record.clock.dt
 
 
 def _seed_at(seed: int, ahead: int) -> int:
