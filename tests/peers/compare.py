@@ -1,0 +1,148 @@
+"""Compare each variant of the PDM score with its own origin on scenes of ours: python tests/peers/compare.py --peers DIR.
+
+Writes what the peers are given, runs ``run_peer.py`` in their environment (PEERS_PYTHON), holds our readable and fast scorers
+against the results, prints a table, writes it to build/peers/, and with ``--cases DIR`` writes small numeric cases for the tests.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import scenes
+from rich.console import Console
+from rich.table import Table
+from wetoolkit_driving.dynamics import reference_poses, simulate, simulate_readable
+from wetoolkit_driving.pdm import kernels
+from wetoolkit_driving.pdm.aggregate import human_filter, terms_of
+from wetoolkit_driving.pdm.conformance_cases import scene_of
+from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
+from wetoolkit_driving.pdm.score import score_readable
+from wetoolkit_driving.pdm.variants import VARIANTS, Variant
+
+ROOT = Path(__file__).resolve().parents[2]
+SOURCES = {
+    "navsim-1.1": ("navsim-v1.1", "nuplan-devkit"),
+    "epdms-2.2": ("navsim-v2.2", "nuplan-devkit"),
+    "world-engine": ("WorldEngine/projects/SimEngine", "nuplan-devkit"),
+}
+EXACT = ("nc", "dac", "ttc", "ddc", "tlc", "lk", "comfort", "comfort6", "ego_areas", "collision_idx", "ttc_idx", "filtered")
+Arrays = Mapping[str, Any]
+
+
+def run_peer(peer: str, peers: Path, python: str, given: Path, found: Path) -> None:
+    """Score every case in ``given`` by the peer's own code."""
+    path = os.pathsep.join(str(peers / source) for source in SOURCES[peer])
+    command = [python, str(Path(__file__).with_name("run_peer.py")), peer, str(given), str(found)]
+    subprocess.run(command, check=True, env={**os.environ, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"})
+
+
+def ours(case: Arrays, seen: Arrays, variant: Variant, fast: bool) -> dict[str, Any]:
+    """Our results for the case, from the boxes, lights and past that the peer saw."""
+    inputs = {**case, **{key: seen[key] for key in ("obj_corners", "obj_first_velocity", "map_red") if key in seen}}
+    inputs["ego_past"] = seen.get("ego_past", np.zeros((0, 11)))
+    scene = scene_of(inputs)
+    plans = np.concatenate([case["proposals_10hz"], case["human_10hz"][None]])
+    ego = np.repeat(scene.ego[None], len(plans), 0)
+    whole = None if variant.name == "world-engine" else int(case["ego_time_us"])
+    poses = np.concatenate([reference_poses(ego, plans, time_us=whole), seen["reference"][None, :, :3]])
+    ego = np.repeat(scene.ego[None], len(poses), 0)
+    states = (simulate if fast else simulate_readable)(ego, poses)
+    marks = (kernels.score if fast else score_readable)(scene, states, variant=variant)
+    best = marks.masked_progress[-1]
+    ep = ego_progress(marks, np.maximum(best, marks.masked_progress))
+    return results(marks, ep, states, len(case["proposals_10hz"]))
+
+
+def results(marks: Marks, ep: np.ndarray, states: np.ndarray, count: int) -> dict[str, Any]:
+    """Arrays named as the peers' are."""
+    found = {name: getattr(marks, name) for name in ("nc", "dac", "ttc", "ddc", "tlc", "lk", "comfort", "comfort6")}
+    found |= {
+        "ego_areas": marks.areas,
+        "progress_raw": marks.progress,
+        "ep": ep,
+        "score": total(marks, ep),
+        "simulated_states": states,
+    }
+    found["collision_idx"] = np.where(marks.collision_step == NEVER, np.inf, marks.collision_step)
+    found["ttc_idx"] = np.where(marks.ttc_step == NEVER, np.inf, marks.ttc_step)
+    rows = terms_of(marks, ep)
+    human = rows[count]  # the plan after the proposals is the driver's
+    filtered = [human_filter(row, human) for row in rows[:count]]
+    found = {name: value[:count] for name, value in found.items()}
+    return found | {f"filtered_{name}": np.array([row[name] for row in filtered]) for name in rows[0]}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument(
+        "--peers", type=Path, required=True, help="folder with navsim-v1.1, navsim-v2.2, WorldEngine, nuplan-devkit"
+    )
+    parser.add_argument("--python", default=os.environ.get("PEERS_PYTHON", sys.executable), help="the peers' interpreter")
+    parser.add_argument("--proposals", type=int, default=24)
+    parser.add_argument("--random", type=int, default=16, help="random scenes")
+    parser.add_argument("--town", type=int, default=6, help="windows of the embedded town")
+    parser.add_argument("--cases", type=Path, help="write small cases here")
+    parser.add_argument("--keep", action="store_true", help="use what the peers found last time")
+    options = parser.parse_args()
+    build = ROOT / "build" / "peers"
+    given = build / "given"
+    given.mkdir(parents=True, exist_ok=True)
+    made = dict(
+        chain(
+            scenes.parity(options.proposals),
+            scenes.random_roads(options.proposals, range(options.random)),
+            scenes.town(options.proposals, options.town),
+        )
+    )
+    if not options.keep:
+        for path in given.glob("*.npz"):
+            path.unlink()
+        for name, case in made.items():
+            np.savez_compressed(given / f"{name}.npz", allow_pickle=False, **case)
+    table = Table("variant", "path", "result", "compared", "mismatches", "largest error")
+    failed = 0
+    for peer in SOURCES:
+        if not options.keep:
+            run_peer(peer, options.peers, options.python, given, build / peer)
+        for fast in (False, True):
+            failed += compare(peer, fast, made, build, table)
+    console = Console(record=True, width=120)
+    console.print(table)
+    (build / "peers.txt").write_text(console.export_text())
+    return 1 if failed else 0
+
+
+def compare(peer: str, fast: bool, made: Mapping[str, Arrays], build: Path, table: Table) -> int:
+    """Add a row a result; the number of results that do not agree."""
+    sums: dict[str, list[float]] = {}
+    for name, case in made.items():
+        with np.load(build / peer / f"{name}.npz", allow_pickle=False) as file:
+            seen = {key: file[key] for key in file.files}
+        mine = ours(case, seen, VARIANTS[peer], fast)
+        for key in sorted(mine.keys() & seen.keys()):
+            a, b = np.asarray(mine[key], np.float64), np.asarray(seen[key], np.float64)
+            if key == "simulated_states":
+                a, b = a[..., [0, 1, 2, 3, 5, 7]], b[..., [0, 1, 2, 3, 5, 7]]
+            exact = key.startswith(EXACT)
+            with np.errstate(invalid="ignore"):
+                apart = np.where(a == b, 0.0, np.abs(a - b)).reshape(len(a), -1).max(1)
+            bad = apart > (0 if exact else 1e-6 if key in ("simulated_states", "progress_raw") else 1e-9)
+            row = sums.setdefault(key, [0, 0, 0.0])
+            row[0], row[1], row[2] = row[0] + len(a), row[1] + int(bad.sum()), max(row[2], float(apart.max(initial=0.0)))
+            if bad.any():
+                print(f"{peer} {'fast' if fast else 'readable'} {name} {key}: {np.flatnonzero(bad)[:8]}")
+    for key, (count, bad, worst) in sums.items():
+        table.add_row(peer, "fast" if fast else "readable", key, str(count), str(bad), f"{worst:.1e}")
+    return sum(bad > 0 for _, bad, _ in sums.values())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
