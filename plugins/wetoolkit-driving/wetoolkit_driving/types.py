@@ -66,6 +66,7 @@ class Control(IntEnum):
     EXTERNAL = 2  # by a behaviour plugin with SupportsReaction
     SOCIAL = 3  # a pedestrian by social forces, with the intent to cross
     PATH = 4  # a cyclist along its recorded path, keeping its offset from the lane, with the intelligent driver model
+    REACTIVE = 5  # as recorded until something it meets is not as it was in the record, then as IDM
 
 
 class Action(IntEnum):

@@ -19,12 +19,28 @@ from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.traffic import crowd, idm, scripts, social
 from wetoolkit_driving.traffic.cyclists import cyclist_path
 from wetoolkit_driving.traffic.idm import Drivers, Rules
-from wetoolkit_driving.traffic.layout import DRIVING, REPLAYED, WAITING, Bodies, Layout, Steps, corners, look, scene_of, scratch_of
+from wetoolkit_driving.traffic.junctions import Junctions, Meetings, join, meetings
+from wetoolkit_driving.traffic.layout import (
+    DRIVING,
+    LOGGED,
+    REPLAYED,
+    WAITING,
+    Bodies,
+    Layout,
+    Steps,
+    corners,
+    look,
+    scene_of,
+    scratch_of,
+)
 from wetoolkit_driving.traffic.manners import MOVERS, TrafficConfig, parameters
 from wetoolkit_driving.traffic.paths import Path, Roads, path_of, roads_of
+from wetoolkit_driving.traffic.priority import wait, ways_of
+from wetoolkit_driving.traffic.release import Log, keep_up, logged_scene, release
 from wetoolkit_driving.types import HEADING, VX, VY, Action, AgentClass, Agents, Bool, Byte, Control, Double, World
 
 RESTS = 0.5  # metres: an agent whose whole record stays within this stands still and is never moved
+UNTIL_TOUCHED = (Control.REACTIVE, Control.PATH)  # who repeats the log as long as nothing changed for them
 NOWHERE = Path(np.zeros((0, 3)), np.zeros(0), np.zeros((0, 2)))
 
 
@@ -36,6 +52,8 @@ class Traffic:
     bodies: Bodies
     drivers: Drivers
     rules: Rules
+    junctions: Junctions
+    log: Log
     walkers: social.Walkers
     events: scripts.Events
     tables: tuple[Agents, ...]  # [B] the scenes' agents, as views into ``bodies``
@@ -54,7 +72,9 @@ class Traffic:
         """Move the others of the scenes ``live`` [n], each from step ``first`` [n] to ``last`` [n] <= T - 1. The egos' states must
         be known from first to last."""
         spans = (np.asarray(span, np.int64) for span in (live, first, last))
-        _run(*spans, self.layout, self.bodies, self.drivers, self.rules, self.walkers, self.events)
+        _run(
+            *spans, self.layout, self.bodies, self.drivers, self.rules, self.junctions, self.log, self.walkers, self.events
+        )  # fmt: skip
 
     def run(self, first: int, last: int, ego_states: Double) -> None:
         """``run_all`` for the only scene, with the ego's states [T, 11]."""
@@ -62,12 +82,14 @@ class Traffic:
         self.run_all([0], [first], [last])
 
     def counts(self, b: int = 0) -> dict[str, int]:
-        """What is worth stamping: agents the model moves, those that had to wait for their place, pairs that overlap in the log."""
+        """What is worth stamping: agents the model moves, those that still repeat their log because nothing touched them, those
+        that had to wait for their place, pairs that overlap in the log."""
         rows, pairs = (slice(at[b], at[b + 1]) for at in (self.layout.agent, self.layout.pair))
         walking = self.walkers.first[b + 1] - self.walkers.first[b]
         fired = self.events.fired[self.events.first[b] : self.events.first[b + 1]]
         return {
-            "idm_agents": int((~np.isin(self.bodies.mode[rows], (REPLAYED, social.MODE))).sum()),
+            "idm_agents": int((~np.isin(self.bodies.mode[rows], (REPLAYED, social.MODE, LOGGED))).sum()),
+            "untouched_agents": int((self.bodies.mode[rows] == LOGGED).sum()),
             "social_agents": int(walking),
             "scripts_fired": int((fired != scripts.NEVER).sum()),
             "idm_delayed": int((self.drivers.delayed[rows] > 0).sum()),
@@ -78,7 +100,7 @@ class Traffic:
 @kernel
 def _run(
     live: Steps, first: Steps, last: Steps, layout: Layout, bodies: Bodies, drivers: Drivers, rules: Rules,
-    walkers: social.Walkers, events: scripts.Events,
+    junctions: Junctions, log: Log, walkers: social.Walkers, events: scripts.Events,
 ) -> None:  # fmt: skip
     """Step each scene by itself: all look at step t, then all are moved to t + 1, then those that are due appear."""
     work = np.zeros((2, 4, 2))
@@ -87,10 +109,15 @@ def _run(
         b = live[i]
         if not (scene.mode != REPLAYED).any() and events.first[b] == events.first[b + 1]:
             continue
+        past, was, ways = logged_scene(b, scene, layout, log), scratch_of(b, layout, bodies), ways_of(scene, drivers)
+        room = junctions.room[scene.first + b : scene.first + b + len(now.there)]
         look(first[i], scene, now)
         for t in range(first[i], last[i]):
             scripts.fire(t, b, scene, now, events, drivers, walkers)
-            idm.step(t, scene, now, drivers, rules, work)
+            keep_up(scene, now, drivers)
+            wait(b, t, scene, now, drivers, junctions, ways)
+            release(t, scene, now, past, was, drivers, rules, log, ways, work)
+            idm.step(t, scene, now, drivers, rules, ways.limit, room, work)
             social.walk(t, b, scene, now, walkers)
             scripts.follow(t, b, scene, events, drivers)
             look(t + 1, scene, now)
@@ -109,8 +136,8 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
 
 
 def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfig) -> Traffic:
-    """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM, PATH or SOCIAL leave their log at that step,
-    or where they first appear after it; standing ones and things never leave it. Those with control EXTERNAL are not moved here:
+    """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM or SOCIAL leave their log at that step, or
+    where they first appear after it, those with REACTIVE or PATH when something touches them (see ``release``); standing ones and things never leave it. Those with control EXTERNAL are not moved here:
     whoever moves them writes their rows (see ``reaction``). Scripts take over whom they name."""
     roads = {id(world.map): roads_of(world.map) for world in worlds}  # variants of a scene share their map
     drafts = [_draft(world, now, config, roads[id(world.map)]) for world, now in zip(worlds, nows, strict=True)]
@@ -127,11 +154,15 @@ def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfi
         wanted=_joined([way.speed for way in ways], np.zeros(0)),
         stop_offset=_offsets(len(way.stops) for way in ways),
         stops=_joined([way.stops for way in ways], np.zeros((0, 2))),
+        shift=np.zeros((len(ways), 3)),
+        since=np.zeros(len(ways)),
     )
+    log = _log_of(worlds, bodies)
     walkers = crowd.join([draft.walkers for draft in drafts])
     events = scripts.join([draft.events for draft in drafts])
     tables = tuple(_table(world.agents, b, layout, bodies) for b, world in enumerate(worlds))
-    traffic = Traffic(layout, bodies, drivers, Rules(config.margin, config.anticipation), walkers, events, tables)
+    rules, junctions = Rules(config.margin, config.anticipation), join([draft.meetings for draft in drafts])
+    traffic = Traffic(layout, bodies, drivers, rules, junctions, log, walkers, events, tables)
     for b in range(len(worlds)):
         _leave_the_log(traffic, b, nows)
     return traffic
@@ -148,6 +179,7 @@ class _Draft:
     ways: list[Path]  # [A]
     size: Double  # [A + 1, 2]
     ignore: Bool  # [A, A + 1]
+    meetings: Meetings
     walkers: social.Walkers
     events: scripts.Events
 
@@ -156,20 +188,21 @@ def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draf
     agents = world.agents
     count, table = len(agents), parameters(agents, config)
     mode, entry, ways = np.zeros(count, np.uint8), np.zeros(count, np.int64), [NOWHERE] * count
-    for a in np.flatnonzero(np.isin(agents.control, (Control.IDM, Control.PATH))):
+    for a in np.flatnonzero(np.isin(agents.control, (Control.IDM, *UNTIL_TOUCHED))):
         later = np.flatnonzero(agents.valid[a, now:])
         if not len(later) or AgentClass(int(agents.kind[a])) not in MOVERS or rests(agents, int(a)):
             continue
         entry[a], mode[a] = now + later[0], DRIVING if later[0] == 0 else WAITING
+        mode[a] = LOGGED if agents.control[a] in UNTIL_TOUCHED else mode[a]
         way = cyclist_path if agents.control[a] == Control.PATH else path_of
         ways[a] = way(world, int(a), int(entry[a]), table[a], roads)
     walks = _who_walk(agents, now)
     mode[walks], entry[walks] = social.MODE, [now + int(np.argmax(agents.valid[a, now:])) for a in walks]
     for script in world.scripts:
-        a = agents.ids.index(script.agent)
-        there = np.flatnonzero(agents.valid[a, now:])
-        if script.action != Action.APPEAR and len(there) and not len(ways[a].poses):
-            ways[a] = path_of(world, a, now + int(there[0]), table[a], roads)
+        named = agents.ids.index(script.agent)
+        there = np.flatnonzero(agents.valid[named, now:])
+        if script.action != Action.APPEAR and len(there) and not len(ways[named].poses):
+            ways[named] = path_of(world, named, now + int(there[0]), table[named], roads)
     vehicle = world.ego.vehicle
     size = np.concatenate([agents.size[:, :2], [[vehicle.length, vehicle.width]]]).astype(np.float64)
     pose = np.concatenate([agents.pose, ego_center(world.ego.states, vehicle)[None]]).astype(np.float64)
@@ -179,7 +212,17 @@ def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draf
     speed = np.hypot(*agents.velocity[np.arange(count), entry].T.astype(np.float64))
     walkers = crowd.walkers_of(world, now, walks, table)
     events = scripts.events_of(world, now)
-    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore, walkers, events)
+    met = meetings(world, now, ways, size, config.margin)
+    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore, met, walkers, events)
+
+
+def _log_of(worlds: Sequence[World], bodies: Bodies) -> Log:
+    """The log to be compared with; where nobody repeats it until touched, it is never read, and not copied."""
+    released = np.full(len(bodies.mode), -1, np.int64)
+    if not (bodies.mode == LOGGED).any():
+        return Log(bodies.pose, bodies.velocity, bodies.valid, bodies.ego, released)
+    ego = _joined([world.ego.states for world in worlds], np.zeros((0, 11)))
+    return Log(bodies.pose.copy(), bodies.velocity.copy(), bodies.valid.copy(), ego, released)
 
 
 def _who_walk(agents: Agents, now: int) -> Steps:
@@ -248,7 +291,7 @@ def _leave_the_log(traffic: Traffic, b: int, nows: Sequence[int]) -> None:
     agents, first = traffic.tables[b], traffic.layout.agent[b]
     for a in range(len(agents)):
         mode, entry = traffic.bodies.mode[first + a], traffic.drivers.entry[first + a]
-        if mode != REPLAYED:
+        if mode not in (REPLAYED, LOGGED):
             forget(agents, a, entry + (mode == DRIVING or (mode == social.MODE and agents.valid[a, nows[b]])))
     for e in range(traffic.events.first[b], traffic.events.first[b + 1]):
         if traffic.events.action[e] == Action.APPEAR:
@@ -305,7 +348,7 @@ def _overlaps(pose: Double, valid: Bool, sizes: Double, mode: Byte, entry: Steps
                         if j < count and mode[j] != REPLAYED:
                             out[j, a] = True
                         break
-                if not resting[j]:
+                if not resting[j] and mode[a] != LOGGED:
                     break
     return out
 

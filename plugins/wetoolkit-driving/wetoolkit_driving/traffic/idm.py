@@ -21,6 +21,7 @@ from wetoolkit_driving.types import Byte, Double, Signal
 
 EXPONENT = 4.0  # of the free road
 NEAREST = 0.1  # metres: gaps are not taken smaller, so that nothing is divided by zero
+FADE = 10.0  # metres after which an agent that left its log is on its path
 MOVING = 0.5  # m/s: slower bodies cross nothing soon
 RED, YELLOW = int(Signal.RED), int(Signal.YELLOW)
 CLASS_PEDESTRIAN = 1
@@ -78,6 +79,8 @@ class Drivers(NamedTuple):
     wanted: Double  # [K] m/s its driver wants there
     stop_offset: Steps  # [N + 1] of its stop lines
     stops: Double  # [S, 2] arc length [m], row of the signal
+    shift: Double  # [N, 3] how far beside its path (x, y, heading) it was when it left its log
+    since: Double  # [N] metres along its path at which it did
 
 
 class Rules(NamedTuple):
@@ -157,8 +160,14 @@ def advance(v: float, act: float, dt: float) -> tuple[float, float]:
 
 
 @kernel
-def step(t: int, scene: Scene, now: Now, drivers: Drivers, rules: Rules, work: Double) -> None:
-    """Move a scene's driving agents from step ``t``, as ``now`` has it, to t + 1; ``work`` is [2, 4, 2] of scratch."""
+def step(
+    t: int, scene: Scene, now: Now, drivers: Drivers, rules: Rules, limit: Double, room: Double, work: Double
+) -> None:  # fmt: skip
+    """Move a scene's driving agents from step ``t``, as ``now`` has it, to t + 1.
+
+    ``limit`` [M]: metres each may go for those who have the right of way. Filled in: ``room`` [M], metres to a standing leader or
+    a line that holds it. ``work`` is [2, 4, 2] of scratch.
+    """
     for a in range(len(scene.mode)):
         if scene.mode[a] != DRIVING:
             continue
@@ -169,10 +178,14 @@ def step(t: int, scene: Scene, now: Now, drivers: Drivers, rules: Rules, work: D
         gap, pace = leader(a, path, s, v, p, scene, now, rules, work)
         stops = drivers.stops[drivers.stop_offset[row] : drivers.stop_offset[row + 1]]
         line = signal_gap(s, v, 0.5 * now.size[a, 0], p, stops, scene.signals, t)
-        act = min(acceleration(v, wanted, gap, v - pace, p), acceleration(v, wanted, line, v, p))
+        room[a] = min(gap if pace < MOVING else np.inf, line)
+        act = min(acceleration(v, wanted, gap, v - pace, p), acceleration(v, wanted, min(line, limit[a]), v, p))
         moved, drivers.v[row] = advance(v, act, scene.dt)
         drivers.s[row] = min(s + moved, (len(path) - 1) * SPACING)
         place(a, t + 1, path, drivers.s[row], drivers.v[row], scene)
+        fade = max(0.0, 1.0 - (drivers.s[row] - drivers.since[row]) / FADE) ** 2
+        for i in range(3):  # in float32 as the rest; the heading's sum is at most a little beyond [-pi, pi)
+            scene.pose[a, t + 1, i] += fade * drivers.shift[row, i]
 
 
 @kernel

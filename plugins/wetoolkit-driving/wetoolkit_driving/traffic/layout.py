@@ -21,7 +21,7 @@ Steps = NDArray[np.int64]
 REPLAYED = 0  # repeats its log
 DRIVING = 1  # is moved along its path by the intelligent driver model
 WAITING = 2  # will appear later, as recorded, and then be moved
-# 3, 4, 5: see the modules that use them (pedestrians, scripts, what comes from outside)
+SCRIPTED = 4  # follows a script along its path (3 and 5: see ``social`` and ``reaction``)
 LOGGED = 6  # repeats its log until something it meets is not as it was in the log, then is moved
 
 
@@ -159,6 +159,6 @@ def clear(scene: Scene, a: int, t: int) -> None:
 
 
 __all__ = [
-    "DRIVING", "LOGGED", "REPLAYED", "WAITING", "Bodies", "Layout", "Now", "Scene", "Steps", "clear", "corners", "look", "put",
+    "DRIVING", "LOGGED", "REPLAYED", "SCRIPTED", "WAITING", "Bodies", "Layout", "Now", "Scene", "Steps", "clear", "corners", "look", "put",
     "scene_of", "scratch_of",
 ]  # fmt: skip
