@@ -15,7 +15,7 @@ from wetoolkit_driving.testing import Actor, actor, straight_world
 from wetoolkit_driving.traffic import social
 from wetoolkit_driving.traffic.crowd import join, walkers_of
 from wetoolkit_driving.traffic.layout import Now, Scene, look
-from wetoolkit_driving.traffic.manners import HEADWAY, TrafficConfig, parameters
+from wetoolkit_driving.traffic.manners import TrafficConfig, parameters
 from wetoolkit_driving.types import AgentClass, World
 
 NOW = 20
@@ -36,9 +36,10 @@ def quiet(actors: Sequence[Actor], steps: int = 101) -> World:
 
 def known(world: World, headway: float | None = None) -> social.Walkers:
     """The walkers of a world, whose log it is."""
-    table = parameters(world.agents, TrafficConfig())
     if headway is not None:
-        table[:, HEADWAY] = headway
+        manners = np.tile(np.array([1.0, 0.5, headway, 1.5, 2.0], np.float32), (len(world.agents), 1))
+        world = replace(world, agents=replace(world.agents, manners=manners))
+    table = parameters(world.agents, TrafficConfig())
     return walkers_of(world, NOW, np.flatnonzero(world.agents.kind == PERSON), table)
 
 

@@ -11,24 +11,25 @@ of the traffic's models included, which no record holds), and from there on anot
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError, WetoolkitError
-from wetoolkit.kinds import Policy, SupportsSeeds
-from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation
+from wetoolkit.kinds import Policy, SupportsReaction, SupportsSeeds
+from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation, Step
 from wetoolkit_driving.domain import PLAN
 from wetoolkit_driving.dynamics import to_world, track_and_simulate
 from wetoolkit_driving.extend import extended
 from wetoolkit_driving.geometry import wrap_angle
 from wetoolkit_driving.observe import observe
-from wetoolkit_driving.traffic.engine import Traffic, start_all
+from wetoolkit_driving.traffic.engine import Traffic, forget, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
+from wetoolkit_driving.traffic.reaction import Call, Guests, guests_of, let_react
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
 from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 from wetoolkit_driving.vehicle import VehicleConfig
@@ -66,6 +67,8 @@ class _Drive:
     record: int  # steps recorded in all
     place: int  # its number in the traffic's batch
     world: World
+    guests: Guests | None  # whom a behaviour moves from outside
+    reaction_seed: int  # of that behaviour; the record's while a record is repeated
     decisions: list[int] = field(default_factory=list)
     plans: list[Double] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
@@ -75,8 +78,13 @@ class _Drive:
 class ClosedLoop:
     """Implements ``wetoolkit.kinds.Simulator`` for driving."""
 
-    def __init__(self, config: ClosedLoopConfig) -> None:
+    def __init__(self, config: ClosedLoopConfig, reactors: Mapping[Step, SupportsReaction] | None = None) -> None:
         self.config = config
+        self.reactors = dict(reactors or {})
+
+    def with_reactors(self, reactors: Mapping[Step, SupportsReaction]) -> Self:
+        """A copy that lets these behaviours move the agents with control EXTERNAL of the scenes they made."""
+        return type(self)(self.config, reactors)
 
     def conditions(self, horizon: float | None = None) -> dict[str, str]:
         """What joins the metric's stamp: dynamics, rate, horizon, and whatever else is not as by default."""
@@ -116,7 +124,9 @@ class ClosedLoop:
         scenes, traffic = self._start(scenes, horizons)
         drives = [self._begin(b, scenes[b], seeds[b], traffic, horizons[b]) for b in range(len(jobs))]
         for drive, record, step in zip(drives, records, steps, strict=True):
+            drive.reaction_seed = record.seed
             self._repeat(drive, record, step, traffic)
+            drive.reaction_seed = drive.seed
         self._run(drives, steps, policy, traffic)
         made = [self._finish(drive, policy, traffic) for drive in drives]
         return [
@@ -182,7 +192,10 @@ class ClosedLoop:
         known = world.ego.valid.copy()
         known[now + 1 :] = False
         ego = Ego(traffic.states(place), known, world.ego.vehicle)
-        return _Drive(scene, seed, end, record, place, replace(world, ego=ego, agents=traffic.tables[place]))
+        guests = guests_of(scene, self.reactors)
+        for a in guests.rows if guests else ():
+            forget(traffic.tables[place], int(a), now + 1)
+        return _Drive(scene, seed, end, record, place, replace(world, ego=ego, agents=traffic.tables[place]), guests, seed)
 
     def _decide(self, live: Sequence[_Drive], steps: Sequence[int], policy: Policy[World]) -> None:
         """Ask the policy at step ``steps`` of each scene: in one batch if it takes a seed an item, else one batch a seed."""
@@ -216,7 +229,22 @@ class ClosedLoop:
                     plans[i] = straight_on(part[-1])
         for drive, t, end in zip(live, steps, ends, strict=True):
             drive.world.ego.valid[t + 1 : end + 1] = True
-        traffic.run_all([drive.place for drive in live], steps, ends)
+        self._move_others(live, steps, ends, traffic)
+
+    def _move_others(self, live: Sequence[_Drive], steps: Sequence[int], ends: Sequence[int], traffic: Traffic) -> None:
+        """Move the others from ``steps`` to ``ends``: at once or, where a behaviour must be asked in between, as it is asked."""
+        every = round(self.config.replan / PLAN.dt)
+        spans = list(zip(live, steps, ends, strict=True))
+        while spans:
+            part = [(drive, t, min(t + every, end) if drive.guests else end) for drive, t, end in spans]
+            calls = [
+                Call(d.guests, d.world, traffic.tables[d.place], t, to, _seed_at(d.reaction_seed, t - d.scene.clock.now))
+                for d, t, to in part
+                if d.guests
+            ]
+            let_react(calls)
+            traffic.run_all([drive.place for drive, _, _ in part], [t for _, t, _ in part], [to for _, _, to in part])
+            spans = [(drive, to, end) for (drive, _, to), (_, _, end) in zip(part, spans, strict=True) if to < end]
 
     def _track(self, states: Double, plans: Double, vehicle: Vehicle, count: int) -> Double:
         """States [n, count, 11] of bodies that drive plans [n, T, 3] from states [n, 11]."""

@@ -18,7 +18,7 @@ from wetoolkit_driving.types import AX, VX, Agents, Bool, Control, World
 WILDEST = 2.0  # a drawn value is at most this many times the class's, at least its inverse
 
 
-def _generator(scene: Scene[World], seed: int, index: int) -> np.random.Generator:
+def generator(scene: Scene[World], seed: int, index: int) -> np.random.Generator:
     """One stream for each scene, seed and variant: independent of how many variants are asked and of the other scenes."""
     return np.random.default_rng([zlib.crc32(scene.id.encode()), seed % 2**63, index])
 
@@ -54,7 +54,7 @@ class ReplayTraffic:
         return [self._at_speed(replace(scene, world=world), seed, index) for index in range(count)]
 
     def _at_speed(self, scene: Scene[World], seed: int, index: int) -> Scene[World]:
-        factor = float(np.clip(_generator(scene, seed, index).normal(1.0, self.config.speed_spread), 0.5, 1.5))
+        factor = float(np.clip(generator(scene, seed, index).normal(1.0, self.config.speed_spread), 0.5, 1.5))
         states = scene.world.ego.states.copy()
         states[scene.clock.now, [VX, AX]] *= factor
         world = replace(scene.world, ego=replace(scene.world.ego, states=states))
@@ -87,7 +87,7 @@ class IdmTraffic:
 
     def _one(self, scene: Scene[World], seed: int, index: int) -> Scene[World]:
         c, agents = self.config, scene.world.agents
-        rng = _generator(scene, seed, index)
+        rng = generator(scene, seed, index)
         # One draw for every agent, used or not: the manners of one do not depend on what the others are.
         reacts = (rng.random(len(agents)) < c.fraction) & movers(agents, scene.clock.now)
         spread = np.array([c.speed_spread, c.gap_spread, c.headway_spread, c.acceleration_spread, c.deceleration_spread])
@@ -105,4 +105,4 @@ def movers(agents: Agents, now: int) -> Bool:
     )  # fmt: skip
 
 
-__all__ = ["IdmTraffic", "IdmTrafficConfig", "ReplayTraffic", "ReplayTrafficConfig", "movers"]
+__all__ = ["IdmTraffic", "IdmTrafficConfig", "ReplayTraffic", "ReplayTrafficConfig", "generator", "movers"]

@@ -14,17 +14,17 @@ from wetoolkit_driving.traffic.social import FASTER, LOOK, MODE, PACE, PEDESTRIA
 from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, RoadMap, World
 
 ONWARD = 10  # steps of the record's end whose mean velocity a walker keeps beyond it
+ORDINARY = 1.5  # seconds between leaving a vehicle's strip and its coming
 SEAM = 1.0  # metres: lanes nearer than this to each other are crossed in one go
 
 
 def _nobody() -> Walkers:
-    counts, pairs = np.zeros(0, np.int64), np.zeros((0, 2))
-    numbers = np.zeros(0)
+    counts, pairs, numbers = np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0)
     return Walkers(
         first=np.zeros(1, np.int64), agent=counts, entry=counts, offset=np.zeros(1, np.int64), track=pairs, course=numbers,
         explained=pairs, stretch_offset=np.zeros(1, np.int64), stretch=np.zeros((0, 2), np.int64), demand=numbers,
-        room_offset=np.zeros(1, np.int64), room=numbers, factor=numbers, fastest=numbers, phase=numbers, rate=numbers, intent=counts,
-        next=counts, xy=pairs, pull=pairs, v=pairs, started=np.zeros(0, bool),
+        room_offset=np.zeros(1, np.int64), room=numbers, factor=numbers, fastest=numbers, phase=numbers, rate=numbers,
+        intent=counts, next=counts, xy=pairs, pull=pairs, v=pairs, started=np.zeros(0, bool),
     )  # fmt: skip
 
 
@@ -34,8 +34,8 @@ NOBODY = _nobody()  # the walkers of no scenes at all
 def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
     """The walkers of one scene: agents ``rows`` [W] from step ``now`` or their first appearance on; ``table`` [A, 7] manners.
 
-    ``HEADWAY`` is the spare time asked of vehicles at the kerb [s]; negative: whoever comes. It is never more than what the log's
-    own walker accepted, unless the agent has manners of its own.
+    The spare time asked of vehicles at the kerb is ``ORDINARY``, or what the log's own walker accepted if that is less. Who has
+    manners of its own asks for its ``HEADWAY``, whatever the log shows; negative: whoever comes.
     """
     agents, count = world.agents, len(rows)
     entry = np.array([now + int(np.argmax(agents.valid[a, now:])) for a in rows], np.int64)
@@ -71,7 +71,8 @@ def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
         started=entry == now,
     )
     own = np.zeros(len(agents), bool) if agents.manners is None else agents.manners.any(1)
-    _know(now, w, *_logged(world, now, w), world.ego.valid, agents.valid, table[rows, HEADWAY], own[rows])
+    margin = np.where(own[rows], table[rows, HEADWAY], ORDINARY)
+    _know(now, w, *_logged(world, now, w), world.ego.valid, agents.valid, margin, own[rows])
     return w
 
 
