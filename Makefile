@@ -1,7 +1,7 @@
 # Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
 PYTHON ?= python3
 BIN := .venv/bin
-PLUGINS := driving logs minitown learning
+PLUGINS := driving logs minitown learning ray
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%)
 
 .DEFAULT_GOAL := help
@@ -22,7 +22,7 @@ demo: install  ## the whole loop on the embedded town (at most 10 minutes on 2 c
 	$(BIN)/wetool run docs/quickstart.toml
 
 test: install  ## the test suite (under 15 minutes on 2 cores)
-	$(BIN)/pytest -n 2 -m "not slow and not realdata"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow and not realdata"
 
 test-core: install  ## the core's tests with every plugin hidden
 	WETOOLKIT_PLUGINS=wetoolkit $(BIN)/pytest tests

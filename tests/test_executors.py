@@ -17,7 +17,8 @@ import pytest
 
 from wetoolkit import executors
 from wetoolkit.errors import PluginError
-from wetoolkit.executors import AHEAD, Process, ProcessConfig, Serial, SerialConfig
+from wetoolkit.executors import Process, ProcessConfig, Serial, SerialConfig
+from wetoolkit.flight import AHEAD
 from wetoolkit.workers import Attempt
 
 

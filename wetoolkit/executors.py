@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, CancelledError, Future, wait
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from pebble import ProcessExpired, ProcessPool
 from pydantic import Field
@@ -16,12 +16,12 @@ from pydantic import Field
 from wetoolkit import workers
 from wetoolkit.config import Config
 from wetoolkit.errors import PluginError
+from wetoolkit.flight import Flight, outcome_of, pickled
 from wetoolkit.types import Outcome
 from wetoolkit.workers import Attempt
 
 I = TypeVar("I")  # noqa: E741 - as in wetoolkit.kinds
 R = TypeVar("R")
-AHEAD = 4  # items scheduled or waiting for their turn, for each worker: what bounds the memory of `map`
 REBUILDS = 3  # pools that may break one after the other without one item done
 
 
@@ -43,7 +43,7 @@ class Serial:
             tries = [workers.attempt(function, item)]
             while tries[-1].again and len(tries) <= self.config.retries:
                 tries.append(workers.attempt(function, item))
-            yield _outcome(index, tries)
+            yield outcome_of(index, tries)
 
 
 class ProcessConfig(Config):
@@ -66,10 +66,10 @@ class Process:
 
     def map(self, function: Callable[[I], R], items: Sequence[I]) -> Iterator[Outcome]:
         """Outcomes in order; ``PluginError`` where the function cannot be sent to another process."""
-        payload = _pickled(function)
+        payload = pickled(function)
         count = min(self.config.workers or workers.cores(), max(len(items), 1))
         with tempfile.TemporaryDirectory(prefix="wetool-") as folder:
-            flight = _Flight(payload, folder, count, self.config)
+            flight = _Flight(count, self.config.retries, payload=payload, folder=folder, timeout=self.config.timeout)
             try:
                 yield from flight.run(items)
             finally:
@@ -77,49 +77,28 @@ class Process:
 
 
 @dataclass
-class _Flight:
-    """The state of one ``map``: what is scheduled, what is done and waits for its turn."""
+class _Flight(Flight):
+    """One ``map`` over a pool."""
 
-    payload: bytes
-    folder: str
-    workers: int
-    config: ProcessConfig
+    payload: bytes = b""
+    folder: str = ""
+    timeout: float = 0.0  # seconds, 0 for none
     pool: ProcessPool | None = None
     scheduled: dict[Future[bytes], int] = field(default_factory=dict)
-    waiting: list[int] = field(default_factory=list)  # to be scheduled (again)
-    sent: dict[int, bytes] = field(default_factory=dict)
-    tries: dict[int, list[Attempt]] = field(default_factory=dict)
-    done: dict[int, Outcome] = field(default_factory=dict)
     broken: int = 0  # pools that broke since the last item was done
 
-    def run(self, items: Sequence[Any]) -> Iterator[Outcome]:
-        admitted = 0
-        for turn in range(len(items)):
-            while turn not in self.done:
-                for index in range(admitted, min(turn + AHEAD * self.workers, len(items))):
-                    self._admit(index, items[index])
-                    admitted = index + 1
-                self._schedule()
-                if self.scheduled:
-                    self._collect(wait(self.scheduled, return_when=FIRST_COMPLETED).done)
-            yield self.done.pop(turn)
-
-    def _admit(self, index: int, item: Any) -> None:
-        try:
-            self.sent[index] = pickle.dumps(item)
-        except Exception as error:  # noqa: BLE001 - pickling may raise anything
-            reason = f"the item cannot be sent to a worker: {type(error).__name__}: {error}"
-            self.done[index] = Outcome(index, error=reason)
-            return
-        self.tries[index] = []
-        self.waiting.append(index)
+    def advance(self) -> None:
+        """See ``Flight``."""
+        self._schedule()
+        if self.scheduled:
+            self._collect(wait(self.scheduled, return_when=FIRST_COMPLETED).done)
 
     def _schedule(self) -> None:
         while self.waiting:
             if self.pool is None:
                 self.pool = self._fresh_pool()
             try:
-                future = self.pool.schedule(workers.work, args=(self.sent[self.waiting[0]],), timeout=self.config.timeout or None)
+                future = self.pool.schedule(workers.work, args=(self.sent[self.waiting[0]],), timeout=self.timeout or None)
             except RuntimeError as error:  # the pool broke since
                 self._break(error)
                 continue
@@ -145,20 +124,16 @@ class _Flight:
             except ProcessExpired as error:
                 answer = Attempt(error=_death(error.exitcode), detail=self._last_words(error.pid), again=True)
             except TimeoutError:
-                what = f"TimeoutError: took longer than {self.config.timeout:g} s"
-                answer = Attempt(error=what, again=True, seconds=self.config.timeout)
+                what = f"TimeoutError: took longer than {self.timeout:g} s"
+                answer = Attempt(error=what, again=True, seconds=self.timeout)
             except Exception as error:  # noqa: BLE001 - a result that cannot be read
                 answer = Attempt(error=f"{type(error).__name__}: {error}")
-            self._note(index, answer)
+            self.note(index, answer)
 
-    def _note(self, index: int, answer: Attempt) -> None:
+    def note(self, index: int, answer: Attempt) -> None:
+        """See ``Flight``; the pool works."""
         self.broken = 0
-        self.tries[index].append(answer)
-        if answer.again and len(self.tries[index]) <= self.config.retries:
-            self.waiting.insert(0, index)
-            return
-        self.done[index] = _outcome(index, self.tries.pop(index))
-        del self.sent[index]
+        super().note(index, answer)
 
     def _break(self, error: BaseException) -> None:
         """The pool itself is lost (every worker died at once): begin another, unless that keeps happening."""
@@ -189,20 +164,3 @@ def _death(code: int) -> str:
     cause = f"killed by signal {-code}" if code < 0 else f"exit code {code}"
     hint = "; signal 9 often means that memory ran out" if code == -9 else ""
     return f"WorkerDied: the worker process ended ({cause}{hint})"
-
-
-def _outcome(index: int, tries: Sequence[Attempt]) -> Outcome:
-    last = tries[-1]
-    seconds, cpu = sum(t.seconds for t in tries), sum(t.cpu_seconds for t in tries)
-    peak = max(t.peak_rss for t in tries)
-    return Outcome(index, last.value, last.error, last.detail, len(tries), seconds, cpu, peak)
-
-
-def _pickled(function: Callable[..., Any]) -> bytes:
-    try:
-        return pickle.dumps(function)
-    except Exception as error:
-        raise PluginError(
-            f"the work cannot be sent to worker processes: {type(error).__name__}: {error}",
-            way_out="use executor 'serial', or make every part picklable (no lambdas, open files or threads inside)",
-        ) from error

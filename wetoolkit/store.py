@@ -205,7 +205,7 @@ def read_table(path: Path) -> pl.DataFrame:
 
 
 def fingerprint(files: Iterable[Path]) -> str:
-    """SHA-256 of names, sizes and times of change, "" of no files: cheap, so that a file that was only touched counts as changed."""
+    """SHA-256 of names, sizes and times of change, "" of no files: cheap, so a file that was only touched counts as changed."""
     facts = [(str(path), stat.st_size, stat.st_mtime_ns) for path in sorted(files) for stat in [path.stat()]]
     return key_of(facts) if facts else ""
 
