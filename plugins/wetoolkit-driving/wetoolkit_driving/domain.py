@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
 from wetoolkit.errors import ValidationError
-from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Situation
+from wetoolkit.events import Event
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Situation
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
-from wetoolkit_driving.types import World
+from wetoolkit_driving.types import Byte, World
 
 PLAN = PlanSpec(40, 0.1, ("x [m]", "y [m]", "heading [rad]"))
 
@@ -43,6 +44,12 @@ class Driving:
                 states = world.ego.states[first - 1 : first + PLAN.steps, :3]
                 plans[b], known[b] = relative(states[0], states[1:]), True
         return plans, known
+
+    def frames(self, rollout: Rollout[World], logged: World | None, events: Sequence[Event]) -> Iterator[Byte]:
+        """Top-down pictures; see ``wetoolkit_driving.film``."""
+        from wetoolkit_driving.film import frames  # pillow is not needed elsewhere
+
+        return frames(rollout, logged, events)
 
 
 __all__ = ["PLAN", "Driving"]
