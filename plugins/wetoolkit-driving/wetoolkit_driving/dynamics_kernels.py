@@ -59,18 +59,18 @@ def principal(angle: float) -> float:
 
 @kernel
 def _command(
-    state: Double, pose: Double, cos: float, sin: float, speed: Double, curvature: Double, index: int, wheel_base: float
+    states: Double, row: int, poses: Double, cos: float, sin: float, speed: Double, curvature: Double, index: int, wheel_base: float
 ) -> tuple[float, float]:
-    """(acceleration, steering rate) of the tracker at step ``index``; ``pose`` is the plan's there, cos and sin of its heading."""
+    """(acceleration, steering rate) of the tracker for states[row] at step ``index``, where the plan's heading has this cos and sin."""
     dt, last = 0.1, min(index + 10, speed.shape[0] - 1)
-    target, now = speed[last], state[3]
+    target, now = speed[last], states[row, 3]
     if target <= 0.2 and now <= 0.2:
         return -0.5 * (now - target), 0.0
     acceleration = -10.0 / 11.0 * (now - target)
-    lateral = -(state[0] - pose[0]) * sin + (state[1] - pose[1]) * cos
-    head = _wrapped(state[2] - pose[2])
+    lateral = -(states[row, 0] - poses[index, 0]) * sin + (states[row, 1] - poses[index, 1]) * cos
+    head = _wrapped(states[row, 2] - poses[index, 2])
     by_lateral, by_head, by_steering = 0.0, 0.0, 0.0
-    bend = state[7] / wheel_base  # 1/m
+    bend = states[row, 7] / wheel_base  # 1/m
     share = 1.0 / wheel_base
     for j in range(10):
         way = (now + j * dt * acceleration) * dt
@@ -86,32 +86,34 @@ def _command(
 
 @kernel
 def _move(
-    state: Double, trig: Double, slope: float, acceleration: float, steering_rate: float, wheel_base: float, after: Double
+    states: Double, row: int, cos: float, sin: float, slope: float, acceleration: float, steering_rate: float, wheel_base: float
 ) -> float:
-    """Write into ``after`` [11] the state one step later; ``trig`` holds cos and sin of the heading, ``slope`` is the tangent of the
-    steering angle. Returns the new tangent."""
-    dt = 0.1
-    v, steering = state[3], state[7]
-    lagged = state[5] + dt / (dt + 0.2) * (acceleration - state[5])
+    """Write the state after states[row] into the next row; cos and sin are of its heading, ``slope`` is the tangent of its steering
+    angle. Returns the new tangent."""
+    dt, after = 0.1, row + 1
+    v, steering = states[row, 3], states[row, 7]
+    lagged = states[row, 5] + dt / (dt + 0.2) * (acceleration - states[row, 5])
     rate = (steering + dt / (dt + 0.05) * (dt * steering_rate) - steering) / dt
-    after[0] = state[0] + v * trig[0] * dt
-    after[1] = state[1] + v * trig[1] * dt
-    after[2] = principal(state[2] + v * slope / wheel_base * dt)
-    after[3], after[4], after[5], after[6] = v + lagged * dt, 0.0, lagged, 0.0
-    after[7] = min(max(steering + rate * dt, -math.pi / 3), math.pi / 3)
-    after[8] = rate
-    slope = math.tan(after[7])
-    after[9] = after[3] * slope / wheel_base
-    after[10] = (after[9] - state[9]) / dt
-    return slope
+    steered = min(max(steering + rate * dt, -math.pi / 3), math.pi / 3)
+    tangent = math.tan(steered)
+    states[after, 0] = states[row, 0] + v * cos * dt
+    states[after, 1] = states[row, 1] + v * sin * dt
+    states[after, 2] = principal(states[row, 2] + v * slope / wheel_base * dt)
+    states[after, 3], states[after, 4], states[after, 5], states[after, 6] = v + lagged * dt, 0.0, lagged, 0.0
+    states[after, 7], states[after, 8] = steered, rate
+    states[after, 9] = states[after, 3] * tangent / wheel_base
+    states[after, 10] = (states[after, 9] - states[row, 9]) / dt
+    return tangent
 
 
 @kernel
 def advance(state: Double, poses: Double, speed: Double, curvature: Double, index: int, wheel_base: float, after: Double) -> None:
     """Write into ``after`` [11] the state one step later than ``state`` [11], ``index`` steps after the plan was made."""
-    turned, trig = poses[index, 2], np.array([math.cos(state[2]), math.sin(state[2])])
-    acceleration, rate = _command(state, poses[index], math.cos(turned), math.sin(turned), speed, curvature, index, wheel_base)
-    _move(state, trig, math.tan(state[7]), acceleration, rate, wheel_base, after)
+    turned, rows = poses[index, 2], np.empty((2, 11))
+    rows[0] = state
+    acceleration, rate = _command(rows, 0, poses, math.cos(turned), math.sin(turned), speed, curvature, index, wheel_base)
+    _move(rows, 0, math.cos(state[2]), math.sin(state[2]), math.tan(state[7]), acceleration, rate, wheel_base)
+    after[:] = rows[1]
 
 
 @kernel
@@ -151,8 +153,8 @@ def drive(initial: Double, poses: Double, fit: Double, wheel_base: float, scratc
     for i in range(states.shape[0]):
         trig[i, 0], trig[i, 1] = math.cos(states[i, 2]), math.sin(states[i, 2])
         if i < states.shape[0] - 1:
-            acceleration, rate = _command(states[i], poses[i], plan[i, 0], plan[i, 1], speed, curvature, i, wheel_base)
-            slope = _move(states[i], trig[i], slope, acceleration, rate, wheel_base, states[i + 1])
+            acceleration, rate = _command(states, i, poses, plan[i, 0], plan[i, 1], speed, curvature, i, wheel_base)
+            slope = _move(states, i, trig[i, 0], trig[i, 1], slope, acceleration, rate, wheel_base)
 
 
 @kernel

@@ -74,7 +74,9 @@ def draw(ring: Double, x: float, y: float, scale: float, stamp: Byte) -> None:
 
 
 @kernel
-def gather(bounds: Double, stamps: Byte, stamp_start: Int, x: float, y: float, scale: float, nx: int, ny: int) -> tuple[Index, Index]:
+def gather(
+    bounds: Double, stamps: Byte, stamp_start: Int, x: float, y: float, scale: float, nx: int, ny: int
+) -> tuple[Index, Index]:
     """Entries of each cell from the polygons' stamps (0 outside, 1 near an edge, 2 inside): (start [C + 1], entry [E])."""
     start = np.zeros(nx * ny + 1, np.int32)
     entry = np.empty(0, np.int32)
@@ -124,9 +126,15 @@ def settle(grid: Grid, roles: Byte) -> Byte:
 
 
 @kernel
-def cell_of(grid: Grid, x: float, y: float) -> int:
-    """The cell that holds (x, y), -1 outside the grid (also for NaN)."""
-    column, row = (x - grid.x) * grid.scale, (y - grid.y) * grid.scale
-    if not (0.0 <= column < grid.nx and 0.0 <= row < grid.ny):
+def cell_at(x0: float, y0: float, scale: float, nx: int, ny: int, x: float, y: float) -> int:
+    """The cell of a grid (its numbers come first) that holds (x, y), -1 outside it (also for NaN)."""
+    column, row = (x - x0) * scale, (y - y0) * scale
+    if not (0.0 <= column < nx and 0.0 <= row < ny):
         return -1
-    return int(row) * grid.nx + int(column)
+    return int(row) * nx + int(column)
+
+
+@kernel
+def cell_of(grid: Grid, x: float, y: float) -> int:
+    """The cell that holds (x, y), -1 outside the grid."""
+    return cell_at(grid.x, grid.y, grid.scale, grid.nx, grid.ny, x, y)

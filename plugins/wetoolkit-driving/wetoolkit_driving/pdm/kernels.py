@@ -1,311 +1,335 @@
-"""Numba twin of ``score``: one trajectory at a time, exact tests only where bounding boxes meet. The text to read is ``score``."""
+"""The fast path of the PDM score: plans in, marks out. The text to read is ``score``; tests hold the two equal.
+
+One trajectory at a time, in one pass, so that its states stay in the cache: tracker and bicycle, areas, the others, comfort, route.
+Trajectories know nothing of each other; threads take turns at blocks of them, and the result has the same bits for any number of
+threads and any split into batches. Beyond what is returned, memory does not grow with the number of plans.
+"""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wetoolkit_driving.geometry import arc_lengths, project_point, quads_touch, segment_touches_quad
-from wetoolkit_driving.jit import kernel
-from wetoolkit_driving.pdm.areas import Areas, inside_area
-from wetoolkit_driving.pdm.comfort import comfort
-from wetoolkit_driving.pdm.result import Marks
+from wetoolkit.types import require
+from wetoolkit_driving.dynamics import speed_fit
+from wetoolkit_driving.dynamics_kernels import drive as track_plan
+from wetoolkit_driving.geometry import arc_lengths
+from wetoolkit_driving.jit import inlined, kernel
+from wetoolkit_driving.pdm.areas import Areas, in_several_lanes, within
+from wetoolkit_driving.pdm.grid import CROSSING, DRIVABLE, ROUTE, cell_at
+from wetoolkit_driving.pdm.kernels_comfort import Filters, comfortable, make_filters
+from wetoolkit_driving.pdm.kernels_route import Route, advanced, direction, index_line, leaves_line
+from wetoolkit_driving.pdm.kernels_tracks import Traffic, angle_to, at_fault, first_meetings, sweep_ahead, touches_area, watch
+from wetoolkit_driving.pdm.result import NEVER, Marks
 from wetoolkit_driving.pdm.scene import DT, PdmScene
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Switches, Variant
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Byte = NDArray[np.uint8]
 Int = NDArray[np.int64]
 
-MULTI_LANE, OFF_ROAD, ONCOMING, CROSSING = 1, 2, 4, 8  # bits of a state's areas
+MULTI_LANE, OFF_ROAD, ONCOMING, CROSSED, EXEMPT, SEEN = 1, 2, 4, 8, 16, 32  # bits of a state; SEEN: MULTI_LANE and CROSSED are known
+NOT_DRIVABLE, NOT_ROUTE, NOT_CROSSING, NOTHING = DRIVABLE << 4, ROUTE << 4, CROSSING << 4, 0xF0  # what a cell surely is not
+NC, DAC, TTC, DDC, PROGRESS, LK, TLC = range(7)  # columns of Found.value
+COLLISION, COLLIDER, CLOSE, CLOSER, OFF, TOUCH, LIT, ASIDE = range(8)  # columns of Found.step
+BLOCK = 128  # plans a thread takes at a time
 
 
-def score(scene: PdmScene, states: Double, dt: float = DT) -> Marks:
-    """``score.score_readable`` fast: marks of trajectories [N, T, 11] in a scene of at least T + 9 frames."""
+class Ready(NamedTuple):
+    """A scene made ready for trajectories of T states, as one variant looks at it."""
+
+    ego: Double  # [11]
+    half: Double  # [3] half length, half width, rear axle to centre
+    areas: Areas
+    traffic: Traffic
+    route: Route
+    past: Double  # [H, 11]
+    red: Bool  # [F, P], [0, 0] for no lights
+    filters: Filters
+    shift: float  # metres ahead of the rear axle at which accelerations are taken
+    lane_keeping: bool
+    every_state: bool  # areas of all states are wanted, not only of those that decide
+    switches: Switches
+
+
+class Found(NamedTuple):
+    """What is found for N trajectories, one row each."""
+
+    value: Double  # [N, 7]
+    step: Int  # [N, 8]
+    comfort: Bool  # [N, 6]
+    flags: Byte  # [N, T]
+
+
+class Desk(NamedTuple):
+    """One thread's scratch for trajectories of T states."""
+
+    trig: Double  # [T, 2] cos and sin of the headings
+    corners: Double  # [T, 4, 2]
+    centre: Double  # [T, 2]
+    outline: Double  # [T, 4] bounds of the box
+    sweep: Double  # [T, 4] and of its shifts ahead
+    shifted: Double  # [4, 2]
+    comfort: Double  # [5, H + T]
+    wrong: Double  # [T] ways against traffic
+    touched: Int  # [2, P]
+    hint: Int  # [1] segment of the route where the last trajectory began
+
+
+def prepare(scene: PdmScene, variant: Variant = NAVSIM_1_1, steps: int = 41, dt: float = DT, every_state: bool = True) -> Ready:
+    """The scene for trajectories of ``steps`` states; it must hold ``steps + variant.look`` frames or be empty of tracks.
+
+    ``every_state``: whether marks say for each state where it was; without, only what the sub-metrics ask for is found.
+    """
+    frames, need = len(scene.valid), steps + variant.look
+    require(frames >= need, f"{frames} frames for {steps} states", "scene.boxes", f"give {need} frames")
+    line = np.ascontiguousarray(scene.centerline[:, :2], np.float64)
+    switches = variant.switches
+    traffic = watch(
+        np.ascontiguousarray(scene.boxes, np.float64), np.ascontiguousarray(scene.valid, np.bool_),
+        np.ascontiguousarray(scene.kind, np.uint8), np.ascontiguousarray(scene.first_speed, np.float64),
+        steps, switches.ttc_every, switches.ttc_frames, switches.ttc_spare,
+    )  # fmt: skip
+    past = np.ascontiguousarray(scene.past if variant.history else scene.past[:0], np.float64)
+    red = np.ascontiguousarray(scene.red, np.bool_) if variant.tlc else np.zeros((0, 0), np.bool_)
+    filters = make_filters(len(past) + steps, dt, variant.acceleration_window, variant.jerk_window)
+    body = scene.vehicle
+    return Ready(
+        np.ascontiguousarray(scene.ego, np.float64), np.array([body.length / 2, body.width / 2, body.rear_to_center]), scene.areas,
+        traffic, index_line(line, arc_lengths(line) if len(line) else np.zeros(0)), past, red, filters,
+        body.rear_to_center if variant.centre_acceleration else 0.0, variant.lk, every_state, switches,
+    )  # fmt: skip
+
+
+def score(
+    scene: PdmScene, states: Double, dt: float = DT, variant: Variant = NAVSIM_1_1, threads: int = 1, every_state: bool = True
+) -> Marks:
+    """``score.score_readable`` fast: marks of trajectories [N, T, 11] in a scene of at least T + ``variant.look`` frames."""
     states = np.ascontiguousarray(states, np.float64)
-    half = np.array([scene.vehicle.length / 2, scene.vehicle.width / 2, scene.vehicle.rear_to_center])
-    line = np.ascontiguousarray(scene.centerline[:, :2])
-    lengths = arc_lengths(line) if len(line) else np.zeros(0)
-    boxes, valid = np.ascontiguousarray(scene.boxes, np.float64), np.ascontiguousarray(scene.valid)
-    kind, speed = np.ascontiguousarray(scene.kind, np.uint8), np.ascontiguousarray(scene.first_speed, np.float64)
-    values, steps, areas = _score(states, half, scene.areas, boxes, valid, kind, speed, line, lengths)
-    comfort6 = comfort(states, dt)
-    return Marks(
-        nc=values[0],
-        dac=values[1],
-        ttc=values[2],
-        ddc=values[3],
-        comfort=np.where(comfort6.all(1), 1.0, 0.0),
-        progress=values[4],
-        comfort6=comfort6,
-        areas=np.stack([(areas & bit) != 0 for bit in (MULTI_LANE, OFF_ROAD, ONCOMING)], -1),
-        collision_step=steps[0],
-        collision_track=steps[1],
-        ttc_step=steps[2],
-        ttc_track=steps[3],
-        off_road_step=steps[4],
-        touch_step=steps[5],
-    )
+    ready = prepare(scene, variant, states.shape[1], dt, every_state)
+    found = _room(len(states), states.shape[1])
+    _share(lambda start, stop: _score_block(ready, states[start:stop], _part(found, start, stop)), len(states), threads)
+    return _marks(found, variant, every_state)
 
 
-@kernel
-def bounds_of(quads: Double) -> Double:
-    """[M, 4] x min, y min, x max, y max of quads [M, 4, 2]."""
-    bounds = np.empty((quads.shape[0], 4))
-    for m in range(quads.shape[0]):
-        for axis in range(2):
-            a, b, c, d = quads[m, 0, axis], quads[m, 1, axis], quads[m, 2, axis], quads[m, 3, axis]
-            bounds[m, axis] = min(min(a, b), min(c, d))
-            bounds[m, 2 + axis] = max(max(a, b), max(c, d))
-    return bounds
+def drive(scene: PdmScene, poses: Double, variant: Variant = NAVSIM_1_1, threads: int = 1, every_state: bool = False) -> Marks:
+    """Marks of cars that start as the scene's ego and track world poses [N, T + 1, 3], 0.1 s apart, by LQR and bicycle.
+
+    Args:
+        scene: with at least T + 1 + ``variant.look`` frames.
+        threads: how many threads share the plans; the result has the same bits for any number.
+        every_state: whether ``Marks.areas`` is wanted (T = 0 without).
+    """
+    return drive_ready(prepare(scene, variant, poses.shape[1], DT, every_state), scene, poses, variant, threads)
 
 
-@kernel
-def _extent(bounds: Double, valid: Bool) -> Double:
-    """[K, 4] bounds of each track over all frames in which it is there; ``bounds`` is [F, K, 4]."""
-    frames, count = valid.shape
-    extent = np.empty((count, 4))
-    extent[:, :2], extent[:, 2:] = np.inf, -np.inf
-    for f in range(frames):
-        for k in range(count):
-            if valid[f, k]:
-                for axis in range(2):
-                    extent[k, axis] = min(extent[k, axis], bounds[f, k, axis])
-                    extent[k, 2 + axis] = max(extent[k, 2 + axis], bounds[f, k, 2 + axis])
-    return extent
+def drive_ready(ready: Ready, scene: PdmScene, poses: Double, variant: Variant, threads: int = 1) -> Marks:
+    """``drive`` with the scene ``prepare``d for this variant and length: many calls may share it."""
+    poses = np.ascontiguousarray(poses, np.float64)
+    fit, base = speed_fit(poses.shape[1] - 1, DT, variant.true_jerk), scene.vehicle.wheel_base
+    found = _room(len(poses), poses.shape[1])
+    _share(lambda start, stop: _drive_block(ready, poses[start:stop], fit, base, _part(found, start, stop)), len(poses), threads)
+    return _marks(found, variant, ready.every_state)
 
 
-@kernel
-def _score(
-    states: Double, half: Double, areas: Areas, boxes: Double, valid: Bool, kind: Byte, speed: Double, line: Double, lengths: Double
-) -> tuple[Double, Int, Byte]:
-    count, steps = states.shape[0], states.shape[1]
-    outlines = bounds_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], boxes.shape[1], 4)
-    extent = _extent(outlines, valid)
-    windows = _windows(outlines, valid, steps)
-    sweep = np.empty((steps, 4))
-    values = np.ones((5, count))  # nc, dac, ttc, ddc, progress
-    marks = np.full((6, count), -1, np.int64)  # collision state and track, ttc state and track, off-road state, touch state
-    flags = np.zeros((count, steps), np.uint8)
-    corners, centre = np.empty((steps, 4, 2)), np.empty((steps, 2))
-    near = np.empty(max(areas.kind.shape[0], kind.shape[0]), np.int64)
-    for n in range(count):
-        path = states[n]
-        _place(path, half, corners, centre)
-        outline = bounds_of(corners)  # [T, 4]
-        _find_areas(path, corners, centre, outline, areas, near, flags[n])
-        for t in range(steps):
-            if flags[n, t] & 2:
-                values[1, n], marks[4, n] = 0.0, t
-                break
-        met = 0
-        reach = _reach(path, outline, sweep)
-        for k in range(kind.shape[0]):
-            if extent[k, 0] <= reach[2] and extent[k, 2] >= reach[0] and extent[k, 1] <= reach[3] and extent[k, 3] >= reach[1]:
-                near[met] = k
-                met += 1
-        for i in range(met):
-            k = near[i]
-            _collide(path, corners, outline, boxes, outlines, valid, k, kind[k], speed[k], flags[n], n, values, marks)
-            _close_in(path, corners, outline, sweep, boxes, outlines, windows, valid, k, flags[n], n, values, marks)
-        values[3, n] = _direction(centre, flags[n])
-        values[4, n] = 0.0
-        if lengths.shape[0] > 0:
-            first, _ = project_point(line, lengths, centre[0, 0], centre[0, 1])
-            last, _ = project_point(line, lengths, centre[steps - 1, 0], centre[steps - 1, 1])
-            values[4, n] = max(0.0, last - first)
-    return values, marks, flags
+def _room(count: int, steps: int) -> Found:
+    """Space for the findings of N trajectories."""
+    value, step = np.ones((count, 7)), np.full((count, 8), NEVER, np.int64)
+    return Found(value, step, np.ones((count, 6), np.bool_), np.zeros((count, steps), np.uint8))
 
 
-@kernel
-def _place(path: Double, half: Double, corners: Double, centre: Double) -> None:
-    """Corners FL, RL, RR, FR and centres of states [T, 11]; ``half`` holds half length, half width, rear axle to centre."""
-    for t in range(path.shape[0]):
-        cos, sin = math.cos(path[t, 2]), math.sin(path[t, 2])
-        x, y = path[t, 0] + half[2] * cos, path[t, 1] + half[2] * sin
-        fx, fy, lx, ly = cos * half[0], sin * half[0], -sin * half[1], cos * half[1]
-        centre[t, 0], centre[t, 1] = x, y
-        corners[t, 0, 0], corners[t, 0, 1] = x + fx + lx, y + fy + ly
-        corners[t, 1, 0], corners[t, 1, 1] = x - fx + lx, y - fy + ly
-        corners[t, 2, 0], corners[t, 2, 1] = x - fx - lx, y - fy - ly
-        corners[t, 3, 0], corners[t, 3, 1] = x + fx - lx, y + fy - ly
+def _part(found: Found, start: int, stop: int) -> Found:
+    return Found(*(array[start:stop] for array in found))
 
 
-@kernel
-def _windows(outlines: Double, valid: Bool, steps: int) -> Double:
-    """[T, K, 4] bounds of each track over its frames among t, t + 3, t + 6, t + 9; inside out where it is in none."""
-    windows = np.empty((steps, valid.shape[1], 4))
-    windows[:, :, :2], windows[:, :, 2:] = np.inf, -np.inf
-    for t in range(steps):
-        for f in (0, 3, 6, 9):
-            for k in range(valid.shape[1]):
-                if valid[t + f, k]:
-                    for axis in range(2):
-                        windows[t, k, axis] = min(windows[t, k, axis], outlines[t + f, k, axis])
-                        windows[t, k, 2 + axis] = max(windows[t, k, 2 + axis], outlines[t + f, k, 2 + axis])
-    return windows
-
-
-@kernel
-def _reach(path: Double, outline: Double, sweep: Double) -> tuple[float, float, float, float]:
-    """Bounds of all that a trajectory's boxes and their shifts by 0.9 s cover; ``sweep`` [T, 4] is filled with each state's."""
-    for t in range(path.shape[0]):
-        way, slack = 0.9 * math.hypot(path[t, 3], path[t, 4]), 1e-6  # slack: a filter only, the exact tests follow
-        dx, dy = way * math.cos(path[t, 2]), way * math.sin(path[t, 2])
-        sweep[t, 0], sweep[t, 1] = outline[t, 0] + min(dx, 0.0) - slack, outline[t, 1] + min(dy, 0.0) - slack
-        sweep[t, 2], sweep[t, 3] = outline[t, 2] + max(dx, 0.0) + slack, outline[t, 3] + max(dy, 0.0) + slack
-    return sweep[:, 0].min(), sweep[:, 1].min(), sweep[:, 2].max(), sweep[:, 3].max()
-
-
-@kernel
-def _find_areas(path: Double, corners: Double, centre: Double, outline: Double, areas: Areas, near: Int, flags: Byte) -> None:
-    """Write the bits of ``flags`` [T]: multi-lane, off road, oncoming, rear axle in an intersection."""
-    x0, y0, x1, y1 = outline[:, 0].min(), outline[:, 1].min(), outline[:, 2].max(), outline[:, 3].max()
-    met = 0
-    for p in range(areas.kind.shape[0]):
-        if areas.kind[p] != 3 and areas.kind[p] <= 5:
-            bounds = areas.bounds[p]
-            if bounds[0] <= x1 and bounds[2] >= x0 and bounds[1] <= y1 and bounds[3] >= y0:
-                near[met] = p
-                met += 1
-    for t in range(path.shape[0]):
-        flags[t] = _areas_of_state(path, corners, centre, outline, t, areas, near, met)
-
-
-@kernel
-def _areas_of_state(
-    path: Double, corners: Double, centre: Double, outline: Double, t: int, areas: Areas, near: Int, met: int
-) -> int:
-    """The bits of state t from the ``met`` areas in ``near``."""
-    lanes, one_holds_all, on_route, crossing, drivable = 0, False, False, False, 0
-    bounds = areas.bounds
-    for i in range(met):
-        p = near[i]
-        kind = areas.kind[p]
-        if (
-            bounds[p, 0] > outline[t, 2]
-            or bounds[p, 2] < outline[t, 0]
-            or bounds[p, 1] > outline[t, 3]
-            or bounds[p, 3] < outline[t, 1]
-        ):
-            continue
-        if kind > 1 and drivable == 15 and kind != 4:
-            continue
-        held = 0
-        for c in range(4):
-            if (kind <= 1 or not drivable & (1 << c)) and inside_area(areas, p, corners[t, c, 0], corners[t, c, 1]):
-                held |= 1 << c
-        if kind <= 1:
-            lanes += held > 0
-            one_holds_all = one_holds_all or held == 15
-            on_route = on_route or (areas.on_route[p] and inside_area(areas, p, centre[t, 0], centre[t, 1]))
-        else:
-            drivable |= held
-            crossing = crossing or (kind == 4 and inside_area(areas, p, path[t, 0], path[t, 1]))
-    bits = 1 if lanes > 1 and not one_holds_all else 0
-    bits |= 0 if drivable == 15 else 2
-    return bits | (0 if on_route else 4) | (8 if crossing else 0)
-
-
-@kernel
-def _apart(a: Double, t: int, b: Double, f: int, k: int, dx: float, dy: float) -> bool:
-    """Whether bounds a[t], shifted by (dx, dy), and bounds b[f, k] are apart. (Slices would cost more than the test.)"""
-    return bool(a[t, 0] + dx > b[f, k, 2] or a[t, 2] + dx < b[f, k, 0] or a[t, 1] + dy > b[f, k, 3] or a[t, 3] + dy < b[f, k, 1])
-
-
-@kernel
-def _angle(state: Double, box: Double) -> float:
-    """Angle between the heading and the way from the rear axle to a box's centroid; NaN where rounding goes above 1."""
-    dx = (box[0, 0] + box[1, 0] + box[2, 0] + box[3, 0]) / 4 - state[0]
-    dy = (box[0, 1] + box[1, 1] + box[2, 1] + box[3, 1]) / 4 - state[1]
-    norm = math.sqrt(dx * dx + dy * dy)
-    dot = math.cos(state[2]) * (dx / norm) + math.sin(state[2]) * (dy / norm)
-    return math.acos(dot) if -1.0 <= dot <= 1.0 else np.nan
-
-
-@kernel
-def _collide(
-    path: Double,
-    corners: Double,
-    outline: Double,
-    boxes: Double,
-    outlines: Double,
-    valid: Bool,
-    k: int,
-    kind: int,
-    first_speed: float,
-    flags: Byte,
-    n: int,
-    values: Double,
-    marks: Int,
-) -> None:
-    """NC of one track: its first touch decides."""
-    for t in range(path.shape[0]):
-        if not valid[t, k] or _apart(outline, t, outlines, t, k, 0.0, 0.0) or not quads_touch(corners[t], boxes[t, k]):
-            continue
-        if marks[5, n] < 0 or t < marks[5, n]:
-            marks[5, n] = t
-        if _at_fault(path[t], corners[t], boxes[t, k], kind, first_speed, (flags[t] & 3) != 0):
-            values[0, n] = min(values[0, n], 0.0 if kind <= 2 else 0.5)
-            if marks[0, n] < 0 or t < marks[0, n]:
-                marks[0, n], marks[1, n] = t, k
+def _share(work: Callable[[int, int], None], count: int, threads: int) -> None:
+    """Call ``work(start, stop)`` for blocks of ``count`` items on some threads. Kernels hold no interpreter lock."""
+    starts = range(0, count, BLOCK)
+    if threads <= 1 or len(starts) <= 1:
+        work(0, count)
         return
+    with ThreadPoolExecutor(threads) as pool:
+        list(pool.map(lambda start: work(start, min(start + BLOCK, count)), starts))
+
+
+def _marks(found: Found, variant: Variant, every_state: bool) -> Marks:
+    value, step, flags = found.value, found.step, found.flags if every_state else found.flags[:, :0]
+    return Marks(
+        nc=value[:, NC], dac=value[:, DAC], ttc=value[:, TTC], ddc=value[:, DDC], comfort=np.where(found.comfort.all(1), 1.0, 0.0),
+        progress=value[:, PROGRESS], comfort6=found.comfort,
+        areas=np.stack([(flags & bit) != 0 for bit in (MULTI_LANE, OFF_ROAD, ONCOMING)], -1),
+        collision_step=step[:, COLLISION], collision_track=step[:, COLLIDER], ttc_step=step[:, CLOSE], ttc_track=step[:, CLOSER],
+        off_road_step=step[:, OFF], touch_step=step[:, TOUCH],
+        variant=variant, tlc=value[:, TLC], lk=value[:, LK], tlc_step=step[:, LIT], lk_step=step[:, ASIDE],
+    )  # fmt: skip
 
 
 @kernel
-def _at_fault(state: Double, corners: Double, box: Double, kind: int, first_speed: float, risky: bool) -> bool:
-    if math.hypot(state[3], state[4]) <= 0.05:
-        return False
-    if kind > 2 or first_speed <= 0.05:
-        return True
-    if _angle(state, box) > math.radians(150):
-        return False
-    return risky or segment_touches_quad(corners[0, 0], corners[0, 1], corners[3, 0], corners[3, 1], box)
+def _desk(ready: Ready, steps: int) -> Desk:
+    return Desk(
+        np.empty((steps, 2)), np.empty((steps, 4, 2)), np.empty((steps, 2)), np.empty((steps, 4)), np.empty((steps, 4)),
+        np.empty((4, 2)), np.empty((5, ready.past.shape[0] + steps)), np.empty(steps), np.empty((2, ready.areas.kind.shape[0]), np.int64),
+        np.zeros(1, np.int64),
+    )  # fmt: skip
 
 
 @kernel
-def _close_in(
-    path: Double, corners: Double, outline: Double, sweep: Double, boxes: Double, outlines: Double, windows: Double, valid: Bool,
-    k: int, flags: Byte, n: int, values: Double, marks: Int,
-) -> None:  # fmt: skip
-    """TTC of one track: the first touch of a shifted box decides."""
-    shifted = np.empty((4, 2))
+def _score_block(ready: Ready, states: Double, found: Found) -> None:
+    desk = _desk(ready, states.shape[1])
+    for n in range(states.shape[0]):
+        for t in range(states.shape[1]):
+            desk.trig[t, 0], desk.trig[t, 1] = math.cos(states[n, t, 2]), math.sin(states[n, t, 2])
+        judge(ready, states[n], desk, found, n)
+
+
+@kernel
+def _drive_block(ready: Ready, poses: Double, fit: Double, wheel_base: float, found: Found) -> None:
+    desk, path, scratch = _desk(ready, poses.shape[1]), np.empty((poses.shape[1], 11)), np.empty((7, fit.shape[0]))
+    for n in range(poses.shape[0]):
+        track_plan(ready.ego, poses[n], fit, wheel_base, scratch, path, desk.trig)
+        judge(ready, path, desk, found, n)
+
+
+@kernel
+def judge(ready: Ready, path: Double, desk: Desk, found: Found, n: int) -> None:
+    """Write what is found for one trajectory [T, 11], with cos and sin of its headings on the desk, into row n."""
+    value, step, flags = found.value[n], found.step[n], found.flags[n]
+    _place(path, ready.half, desk)
+    _areas(ready, path, desk, flags)
     for t in range(path.shape[0]):
-        if _apart(sweep, t, windows, t, k, 0.0, 0.0):
-            continue
-        speed = math.hypot(path[t, 3], path[t, 4])
-        if speed < 0.005:
-            continue
-        cos, sin = math.cos(path[t, 2]), math.sin(path[t, 2])
-        for f in (0, 3, 6, 9):
-            if not valid[t + f, k]:
-                continue
-            dx, dy = cos * speed * f * 0.1, sin * speed * f * 0.1
-            if _apart(outline, t, outlines, t + f, k, dx, dy):
-                continue
-            box = boxes[t + f, k]
-            for c in range(4):
-                shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
-            if not quads_touch(shifted, box):
-                continue
-            angle = _angle(path[t], box)
-            if angle < math.radians(30) or ((flags[t] & 11) != 0 and not angle > math.radians(150)):
-                values[2, n] = 0.0
-                if marks[2, n] < 0 or t < marks[2, n]:
-                    marks[2, n], marks[3, n] = t, k
-            return
+        if flags[t] & OFF_ROAD:
+            value[DAC], step[OFF] = 0.0, t
+            break
+    _others(ready, path, desk, flags, value, step)
+    comfortable(path, ready.past, ready.shift, ready.filters, desk.comfort, found.comfort[n])
+    value[DDC] = direction(desk.centre, flags, ONCOMING, EXEMPT if ready.switches.ddc_exempt else 0, ready.switches.ddc_window, desk.wrong)
+    value[PROGRESS] = 0.0
+    if ready.route.lengths.shape[0] > 0:
+        value[PROGRESS], desk.hint[0] = advanced(ready.route, desk.centre, desk.hint[0])
+        if ready.lane_keeping:
+            step[ASIDE] = leaves_line(ready.route, desk.centre, flags, EXEMPT if ready.switches.lk_exempt else 0)
+            value[LK] = 1.0 if step[ASIDE] < 0 else 0.0
+    _lights(ready, desk, value, step)
 
 
 @kernel
-def _direction(centre: Double, flags: Byte) -> float:
-    """DDC of one trajectory."""
-    worst = 0.0
-    for t in range(centre.shape[0]):
-        way = 0.0
-        for j in range(max(1, t - 10), t + 1):
-            if flags[j] & 4:
-                way += math.hypot(centre[j, 0] - centre[j - 1, 0], centre[j, 1] - centre[j - 1, 1])
-        worst = max(worst, way)
-    return 1.0 if worst < 2.0 else (0.5 if worst < 6.0 else 0.0)
+def _place(path: Double, half: Double, desk: Desk) -> None:
+    """Corners FL, RL, RR, FR, centres and bounds of states [T, 11]."""
+    trig, corners, centre, outline = desk.trig, desk.corners, desk.centre, desk.outline
+    length, width, ahead = half[0], half[1], half[2]
+    for t in range(path.shape[0]):
+        cos, sin = trig[t, 0], trig[t, 1]
+        x, y = path[t, 0] + ahead * cos, path[t, 1] + ahead * sin
+        fx, fy, lx, ly = cos * length, sin * length, -sin * width, cos * width
+        x0, y0, x1, y1 = x + fx + lx, y + fy + ly, x - fx + lx, y - fy + ly
+        x2, y2, x3, y3 = x - fx - lx, y - fy - ly, x + fx - lx, y + fy - ly
+        centre[t, 0], centre[t, 1] = x, y
+        corners[t, 0, 0], corners[t, 0, 1], corners[t, 1, 0], corners[t, 1, 1] = x0, y0, x1, y1
+        corners[t, 2, 0], corners[t, 2, 1], corners[t, 3, 0], corners[t, 3, 1] = x2, y2, x3, y3
+        outline[t, 0], outline[t, 1] = min(min(x0, x1), min(x2, x3)), min(min(y0, y1), min(y2, y3))
+        outline[t, 2], outline[t, 3] = max(max(x0, x1), max(x2, x3)), max(max(y0, y1), max(y2, y3))
+
+
+@kernel
+def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
+    """Write the bits of each state that sub-metrics always need; the others where all are wanted."""
+    kinds = 0 if ready.switches.typed_areas else 1
+    known, corners, centre = ready.areas.known[kinds], desk.corners, desk.centre
+    x0, y0, scale, nx, ny = ready.areas.grid.x, ready.areas.grid.y, ready.areas.grid.scale, ready.areas.grid.nx, ready.areas.grid.ny
+    exempt = ready.switches.ddc_exempt or ready.switches.lk_exempt
+    for t in range(path.shape[0]):
+        bits = 0
+        for c in range(4):
+            x, y = corners[t, c, 0], corners[t, c, 1]
+            cell = cell_at(x0, y0, scale, nx, ny, x, y)
+            sure = known[cell] if cell >= 0 else NOTHING
+            if not sure & DRIVABLE and (sure & NOT_DRIVABLE or not within(ready.areas, kinds, DRIVABLE, x, y)):
+                bits = OFF_ROAD
+                break
+        x, y = centre[t, 0], centre[t, 1]
+        cell = cell_at(x0, y0, scale, nx, ny, x, y)
+        sure = known[cell] if cell >= 0 else NOTHING
+        if not sure & ROUTE and (sure & NOT_ROUTE or not within(ready.areas, kinds, ROUTE, x, y)):
+            bits |= ONCOMING
+        if exempt and (sure & CROSSING or (not sure & NOT_CROSSING and within(ready.areas, kinds, CROSSING, x, y))):
+            bits |= EXEMPT
+        flags[t] = bits
+    if ready.every_state:
+        for t in range(path.shape[0]):
+            _look_closely(ready, path, desk, flags, t)
+
+
+@inlined
+def _look_closely(ready: Ready, path: Double, desk: Desk, flags: Byte, t: int) -> int:
+    """The bits of state t with MULTI_LANE and CROSSED among them."""
+    areas, kinds = ready.areas, 0 if ready.switches.typed_areas else 1
+    if not flags[t] & SEEN:
+        flags[t] |= SEEN
+        if in_several_lanes(areas, kinds, desk.corners[t], desk.touched):
+            flags[t] |= MULTI_LANE
+        if within(areas, kinds, CROSSING, path[t, 0], path[t, 1]):
+            flags[t] |= CROSSED
+    return int(flags[t])
+
+
+@kernel
+def _others(ready: Ready, path: Double, desk: Desk, flags: Byte, value: Double, step: Int) -> None:
+    """NC and TTC against every track that comes near: with each track, its first touch decides."""
+    traffic, switches = ready.traffic, ready.switches
+    extent = traffic.extent
+    x0, y0, x1, y1 = sweep_ahead(path, desk.trig, desk.outline, 0.1 * switches.ttc_frames, desk.sweep)
+    for k in range(extent.shape[0]):
+        if extent[k, 0] <= x1 and extent[k, 2] >= x0 and extent[k, 1] <= y1 and extent[k, 3] >= y0:
+            touch, close, frame = first_meetings(
+                path, desk.trig, desk.corners, desk.outline, desk.sweep, desk.shifted, traffic.boxes, traffic.valid,
+                traffic.outlines, traffic.windows, k, switches.ttc_every, switches.ttc_frames, switches.ttc_spare,
+            )  # fmt: skip
+            if touch >= 0:
+                _blame(ready, path, desk, flags, k, touch, value, step)
+            if close >= 0:
+                _warn(ready, path, desk, flags, k, close, frame, value, step)
+
+
+@inlined
+def _blame(ready: Ready, path: Double, desk: Desk, flags: Byte, k: int, t: int, value: Double, step: Int) -> None:
+    """Write down that state t touches track k, and whose fault it is."""
+    if step[TOUCH] < 0 or t < step[TOUCH]:
+        step[TOUCH] = t
+    kind, box, clip = ready.traffic.kind[k], ready.traffic.boxes[t, k], ready.switches.clip_collision
+    fault = at_fault(path[t], desk.trig[t], desk.corners[t], box, kind, ready.traffic.speed[k], clip)
+    if fault == 1 or (fault == 2 and _look_closely(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD)):
+        value[NC] = min(value[NC], 0.0 if kind <= 2 else 0.5)
+        if step[COLLISION] < 0 or t < step[COLLISION]:
+            step[COLLISION], step[COLLIDER] = t, k
+
+
+@inlined
+def _warn(ready: Ready, path: Double, desk: Desk, flags: Byte, k: int, t: int, frame: int, value: Double, step: Int) -> None:
+    """Write down whether the box of state t, moved on so that it touches track k at ``frame``, violates TTC."""
+    angle = angle_to(path[t], desk.trig[t], ready.traffic.boxes[frame, k], ready.switches.clip_ttc)
+    bad = angle < math.radians(30)
+    if not bad and not angle > math.radians(150):
+        bad = _look_closely(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD | CROSSED) != 0
+    if bad:
+        value[TTC] = 0.0
+        if step[CLOSE] < 0 or t < step[CLOSE]:
+            step[CLOSE], step[CLOSER] = t, k
+
+
+@kernel
+def _lights(ready: Ready, desk: Desk, value: Double, step: Int) -> None:
+    """TLC: the first state that touches an area behind a red light."""
+    red = ready.red
+    for p in range(red.shape[1]):
+        for t in range(min(red.shape[0], desk.outline.shape[0])):
+            if 0 <= step[LIT] <= t:
+                break
+            if red[t, p] and touches_area(ready.areas, p, desk.corners, desk.outline, t):
+                value[TLC], step[LIT] = 0.0, t
+                break

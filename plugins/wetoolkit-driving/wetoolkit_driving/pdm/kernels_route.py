@@ -1,0 +1,113 @@
+"""Kernels of what is measured along the route: progress, lane keeping, driving direction (sections 10 and 11)."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from wetoolkit_driving.jit import kernel
+
+Double = NDArray[np.float64]
+Byte = NDArray[np.uint8]
+
+CHUNK = 16  # segments that share a bounding box
+
+
+class Route(NamedTuple):
+    """A polyline of C points whose far parts are skipped by their bounds."""
+
+    line: Double  # [C, 2]
+    lengths: Double  # [C] metres from the start
+    bounds: Double  # [ceil((C - 1) / CHUNK), 4]
+
+
+def index_line(line: Double, lengths: Double) -> Route:
+    """A Route of a centre line [C, 2] with its arc lengths [C]; C = 0 for none."""
+    parts = [line[i : i + CHUNK + 1] for i in range(0, len(line) - 1, CHUNK)]
+    bounds = [np.concatenate([part.min(0), part.max(0)]) for part in parts]
+    return Route(np.ascontiguousarray(line), lengths, np.array(bounds, np.float64).reshape(-1, 4))
+
+
+@kernel
+def _to_segment(line: Double, i: int, x: float, y: float) -> tuple[float, float]:
+    """(squared distance, part of the segment) from the point to segment i."""
+    ex, ey = line[i + 1, 0] - line[i, 0], line[i + 1, 1] - line[i, 1]
+    px, py = x - line[i, 0], y - line[i, 1]
+    square = ex * ex + ey * ey
+    part = 0.0 if square == 0 else min(1.0, max(0.0, (px * ex + py * ey) / square))
+    dx, dy = px - part * ex, py - part * ey
+    return dx * dx + dy * dy, part
+
+
+@kernel
+def nearest(route: Route, x: float, y: float, hint: int) -> tuple[float, float, int]:
+    """(arc length, distance, segment) of the nearest place on the route; of equally near segments the first counts.
+
+    The distance to segment ``hint`` bounds the search; it changes how long that takes, not what it finds.
+    """
+    bound, _ = _to_segment(route.line, hint, x, y)
+    best, place, segment = np.inf, 0.0, 0
+    last = route.line.shape[0] - 1
+    for b in range(route.bounds.shape[0]):
+        dx = max(max(route.bounds[b, 0] - x, x - route.bounds[b, 2]), 0.0)
+        dy = max(max(route.bounds[b, 1] - y, y - route.bounds[b, 3]), 0.0)
+        if dx * dx + dy * dy > bound * (1 + 1e-9) + 1e-9:
+            continue
+        for i in range(b * CHUNK, min((b + 1) * CHUNK, last)):
+            distance, part = _to_segment(route.line, i, x, y)
+            if distance < best:
+                best, segment = distance, i
+                place = route.lengths[i] + part * (route.lengths[i + 1] - route.lengths[i])
+        bound = min(bound, best)
+    return place, math.sqrt(best), segment
+
+
+@kernel
+def advanced(route: Route, centre: Double, hint: int) -> tuple[float, int]:
+    """(metres gained along the route from the first to the last centre, at least 0; segment of the first)."""
+    last = centre.shape[0] - 1
+    first, _, segment = nearest(route, centre[0, 0], centre[0, 1], hint)
+    final, _, _ = nearest(route, centre[last, 0], centre[last, 1], segment)
+    return max(0.0, final - first), segment
+
+
+@kernel
+def leaves_line(route: Route, centre: Double, flags: Byte, exempt: int) -> int:
+    """State that ends the first run of 20 more than 0.5 m off the line, -1 for none; states with a flag of ``exempt`` are skipped."""
+    run, hint = 0, 0
+    for t in range(centre.shape[0]):
+        if flags[t] & exempt:
+            continue
+        _, distance, hint = nearest(route, centre[t, 0], centre[t, 1], hint)
+        run = run + 1 if distance > 0.5 else 0
+        if run >= 20:
+            return t
+    return -1
+
+
+@kernel
+def direction(centre: Double, flags: Byte, oncoming: int, exempt: int, window: int, wrong: Double) -> float:
+    """DDC of one trajectory: 1, 0.5 or 0 by the longest way against traffic.
+
+    Ways that end in a state with the flag ``oncoming``, and none of ``exempt``, count: over the last ``window`` states and this
+    one, or, with window 0, over unbroken stretches of the flag. ``wrong`` [T] is scratch.
+    """
+    worst, stretch, any_wrong = 0.0, 0.0, False
+    wrong[0] = 0.0
+    for t in range(1, centre.shape[0]):
+        counts = bool(flags[t] & oncoming) and not flags[t] & exempt
+        wrong[t] = math.hypot(centre[t, 0] - centre[t - 1, 0], centre[t, 1] - centre[t - 1, 1]) if counts else 0.0
+        stretch = stretch + wrong[t] if counts else 0.0
+        any_wrong = any_wrong or counts
+        if window == 0:
+            worst = max(worst, stretch)
+    if any_wrong and window > 0:
+        for t in range(1, centre.shape[0]):
+            way = 0.0
+            for j in range(max(1, t - window), t + 1):
+                way += wrong[j]
+            worst = max(worst, way)
+    return 1.0 if worst < 2.0 else (0.5 if worst < 6.0 else 0.0)
