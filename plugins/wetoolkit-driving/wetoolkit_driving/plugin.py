@@ -21,7 +21,16 @@ def components() -> list[Component]:
             domain="driving",
             target="wetoolkit_driving.pdm.reward:PdmReward",
             config="wetoolkit_driving.pdm.reward:PdmRewardConfig",
-            summary="PDM score of NAVSIM v1.1 over proposals and over what was driven",
+            summary="PDM score of NAVSIM v1.1 (or another variant) over proposals and over what was driven",
+            contract="1.1",
+        ),
+        Component(
+            kind="reward",
+            name="epdms",
+            domain="driving",
+            target="wetoolkit_driving.pdm.reward:PdmReward",
+            config="wetoolkit_driving.pdm.reward:EpdmsRewardConfig",
+            summary="extended PDM score of NAVSIM v2.2: direction and lights as gates, lane keeping, comfort with the past",
             contract="1.1",
         ),
         Component(
@@ -93,7 +102,7 @@ def components() -> list[Component]:
             domain="driving",
             target="wetoolkit_driving.traffic.mixed:MixedTraffic",
             config="wetoolkit_driving.traffic.mixed:MixedTrafficConfig",
-            summary="each class by its own model: cars by IDM, cyclists along their side, pedestrians by social forces",
+            summary="each class by its own model, once something touches it: IDM, paths beside the lane, social forces",
             contract="1.1",
         ),
         Component(
