@@ -59,7 +59,7 @@ class TestPerturbContract(Shared):
 def test_each_class_is_moved_by_its_own_model() -> None:
     (varied,) = MixedTraffic(MixedTrafficConfig()).vary(busy(), 1, 0)
     control = varied.world.agents.control
-    assert control[:9].tolist() == [Control.IDM, Control.PATH, Control.SOCIAL] * 3
+    assert control[:9].tolist() == [Control.REACTIVE, Control.PATH, Control.SOCIAL] * 3
     assert (control[9:] == Control.REPLAY).all()
     assert not varied.world.agents.manners.any()  # nothing is spread: the manners of the class
     (other,) = MixedTraffic(MixedTrafficConfig(vehicle="replay", bicycle="idm", pedestrian="replay")).vary(busy(), 1, 0)

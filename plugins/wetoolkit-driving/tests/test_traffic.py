@@ -261,7 +261,7 @@ def test_unmoved_by_the_model_means_rests_within_half_a_metre() -> None:
 
 
 def test_social_forces_move_pedestrians_only() -> None:
-    with pytest.raises(ValidationError, match="a0.*vehicle"):
+    with pytest.raises(ValidationError, match="a0 with control SOCIAL is a vehicle"):
         start(with_control(straight_world([actor(10, 0)]), Control.SOCIAL), NOW, CONFIG)
 
 

@@ -137,8 +137,11 @@ def start(world: World, now: int, config: TrafficConfig) -> Traffic:
 
 def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfig) -> Traffic:
     """The traffic of worlds [B] from steps ``nows`` [B] on. Agents with control IDM or SOCIAL leave their log at that step, or
-    where they first appear after it, those with REACTIVE or PATH when something touches them (see ``release``); standing ones and things never leave it. Those with control EXTERNAL are not moved here:
-    whoever moves them writes their rows (see ``reaction``). Scripts take over whom they name."""
+    where they first appear after it, those with REACTIVE or PATH when something touches them (see ``release``); standing ones and
+    things never leave it. Those with control EXTERNAL are not moved here: whoever moves them writes their rows (see ``reaction``).
+    Scripts take over whom they name."""
+    events = scripts.join([scripts.events_of(world, now) for world, now in zip(worlds, nows, strict=True)])
+    worlds = [scripts.hidden(world, now) for world, now in zip(worlds, nows, strict=True)]
     roads = {id(world.map): roads_of(world.map) for world in worlds}  # variants of a scene share their map
     drafts = [_draft(world, now, config, roads[id(world.map)]) for world, now in zip(worlds, nows, strict=True)]
     layout, bodies = _side_by_side(worlds, nows, drafts)
@@ -159,7 +162,6 @@ def start_all(worlds: Sequence[World], nows: Sequence[int], config: TrafficConfi
     )
     log = _log_of(worlds, bodies)
     walkers = crowd.join([draft.walkers for draft in drafts])
-    events = scripts.join([draft.events for draft in drafts])
     tables = tuple(_table(world.agents, b, layout, bodies) for b, world in enumerate(worlds))
     rules, junctions = Rules(config.margin, config.anticipation), join([draft.meetings for draft in drafts])
     traffic = Traffic(layout, bodies, drivers, rules, junctions, log, walkers, events, tables)
@@ -181,7 +183,6 @@ class _Draft:
     ignore: Bool  # [A, A + 1]
     meetings: Meetings
     walkers: social.Walkers
-    events: scripts.Events
 
 
 def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draft:
@@ -211,9 +212,8 @@ def _draft(world: World, now: int, config: TrafficConfig, roads: Roads) -> _Draf
     ignore = _overlaps(pose, valid, size, mode, entry, _resting(pose, valid), config.margin)
     speed = np.hypot(*agents.velocity[np.arange(count), entry].T.astype(np.float64))
     walkers = crowd.walkers_of(world, now, walks, table)
-    events = scripts.events_of(world, now)
     met = meetings(world, now, ways, size, config.margin)
-    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore, met, walkers, events)
+    return _Draft(mode, entry, np.where(mode != REPLAYED, speed, 0.0), table, ways, size, ignore, met, walkers)
 
 
 def _log_of(worlds: Sequence[World], bodies: Bodies) -> Log:
@@ -293,9 +293,6 @@ def _leave_the_log(traffic: Traffic, b: int, nows: Sequence[int]) -> None:
         mode, entry = traffic.bodies.mode[first + a], traffic.drivers.entry[first + a]
         if mode not in (REPLAYED, LOGGED):
             forget(agents, a, entry + (mode == DRIVING or (mode == social.MODE and agents.valid[a, nows[b]])))
-    for e in range(traffic.events.first[b], traffic.events.first[b + 1]):
-        if traffic.events.action[e] == Action.APPEAR:
-            forget(agents, int(traffic.events.agent[e]), nows[b] + 1)
 
 
 def forget(agents: Agents, a: int, begin: int) -> None:

@@ -16,17 +16,29 @@ from wetoolkit_driving.traffic.manners import TrafficConfig, parameters
 from wetoolkit_driving.types import AgentClass, Bool, Byte, Control, Double, Float, World
 
 WILDEST = 2.0  # a drawn value is at most this many times the class's, at least its inverse
-CONTROLS = {"replay": Control.REPLAY, "idm": Control.IDM, "path": Control.PATH, "social": Control.SOCIAL}
+CONTROLS = {
+    "replay": Control.REPLAY,
+    "reactive": Control.REACTIVE,
+    "idm": Control.IDM,
+    "path": Control.PATH,
+    "social": Control.SOCIAL,
+}
 
 
 class MixedTrafficConfig(Config):
     """Settings of ``mixed``. Spreads are standard deviations of the logarithm; each agent draws its own."""
 
-    vehicle: Literal["idm", "replay"] = Field(default="idm", description="what moves vehicles")
-    bicycle: Literal["path", "idm", "replay"] = Field(
-        default="path", description="what moves cyclists; path: they keep to their side of the lane"
+    vehicle: Literal["reactive", "idm", "replay"] = Field(
+        default="reactive",
+        description="what moves vehicles; reactive: they repeat their log until something they meet is not as it was, then as idm",
     )
-    pedestrian: Literal["social", "idm", "replay"] = Field(default="social", description="what moves pedestrians")
+    bicycle: Literal["path", "reactive", "idm", "replay"] = Field(
+        default="path",
+        description="what moves cyclists; path: as reactive, but they keep to their side of the lane and to their own pace",
+    )
+    pedestrian: Literal["social", "reactive", "idm", "replay"] = Field(
+        default="social", description="what moves pedestrians; social: by social forces around their log, looking before they cross"
+    )
     fraction: float = Field(
         default=1.0, description="share of the moving road users that react; the rest repeat their log [1]", ge=0.0, le=1.0
     )
@@ -52,7 +64,7 @@ class MixedTrafficConfig(Config):
 
 
 class MixedTraffic:
-    """Each class by the model of its own: cars by IDM, cyclists along their paths, pedestrians by social forces."""
+    """Each class by a model of its own; nobody whom a change does not touch does anything but what its log shows."""
 
     def __init__(self, config: MixedTrafficConfig) -> None:
         self.config = config
@@ -89,7 +101,7 @@ class MixedTraffic:
     def _drivers(self, table: Double, drawn: Double, control: Byte) -> Float:
         """Manners [A, 5]; zero rows (those of the class) where nothing is spread, or no model drives."""
         c, manners = self.config, np.zeros(table.shape, np.float32)
-        drives = np.isin(control, (Control.IDM, Control.PATH))
+        drives = np.isin(control, (Control.IDM, Control.PATH, Control.REACTIVE))
         if c.speed_spread or c.headway_spread:
             factor = np.exp(np.clip(drawn * (c.speed_spread, c.headway_spread), -np.log(WILDEST), np.log(WILDEST)))
             manners[drives] = table[drives]

@@ -8,6 +8,7 @@ beside it, so that nobody jumps; after a braking of so many seconds, and after a
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -65,6 +66,17 @@ def events_of(world: World, now: int) -> Events:
         there=np.concatenate([np.zeros(0, bool), *(agents.valid[row] for row in shown)]),
         fired=np.full(len(scripts), NEVER, np.int64),
     )
+
+
+def hidden(world: World, now: int) -> World:
+    """The world without what is to appear after ``now``: nobody's log, nobody's obstacle before it does."""
+    rows = [world.agents.ids.index(script.agent) for script in world.scripts if script.action == Action.APPEAR]
+    if not rows:
+        return world
+    arrays = {name: getattr(world.agents, name).copy() for name in ("pose", "velocity", "valid")}
+    for array in arrays.values():
+        array[rows, now + 1 :] = 0
+    return replace(world, agents=replace(world.agents, **arrays))
 
 
 def join(parts: Sequence[Events]) -> Events:
@@ -202,4 +214,4 @@ def follow(t: int, b: int, scene: Scene, events: Events, drivers: Drivers) -> No
             scene.mode[a] = DRIVING
 
 
-__all__ = ["MODE", "Events", "events_of", "fire", "follow", "join"]
+__all__ = ["MODE", "Events", "events_of", "fire", "follow", "hidden", "join"]
