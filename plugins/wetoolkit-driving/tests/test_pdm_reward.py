@@ -11,7 +11,7 @@ from wetoolkit_driving.testing import actor, crossing_world, pedestrian_world, s
 from wetoolkit_driving.types import AgentClass, Signal, World
 
 from wetoolkit.errors import ValidationError
-from wetoolkit.testing.acting import PolicyContract, RewardContract
+from wetoolkit.testing import PolicyContract, RewardContract
 from wetoolkit.types import Clock, Lineage, Role, Rollout, Situation
 
 

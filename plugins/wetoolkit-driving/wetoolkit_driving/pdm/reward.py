@@ -2,7 +2,7 @@
 
 ``variant`` says which score (``variants``, docs/pdm.md): it is the version in the metric's stamp, and scores of two variants are
 never compared. Each proposal is followed by the LQR tracker and the bicycle for 4 s among the others as recorded (after the end of
-the record at constant velocity) and judged on 41 states.
+the record at constant velocity), or as they would react (``others``, see ``pdm.others``), and judged on 41 states.
 
 Progress (EP) is normalised as ``normaliser`` says; it is part of the stamp:
 
@@ -35,7 +35,6 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
 
-from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, ValidationError
 from wetoolkit.events import Event
 from wetoolkit.types import Check, Float, Metric, Role, Rollout, Scores, Situation, Term
@@ -46,6 +45,7 @@ from wetoolkit_driving.pdm.areas import Areas
 from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, find_path, plan_closed, propose
 from wetoolkit_driving.pdm.comfort import LEAST_STATES
 from wetoolkit_driving.pdm.observation import driven_past
+from wetoolkit_driving.pdm.others import OthersConfig, among
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
 from wetoolkit_driving.pdm.scene import PdmScene, from_world, index_map
 from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant, find_variant
@@ -68,7 +68,7 @@ WORLD_ENGINE_CLOSED = PdmClosedConfig(
 )
 
 
-class PdmRewardConfig(Config):
+class PdmRewardConfig(OthersConfig):
     """Settings of ``pdms``."""
 
     variant: Literal["navsim-1.1", "epdms-2.2", "world-engine", "corrected"] = Field(
@@ -108,6 +108,7 @@ class PdmReward:
             settings["reference"] = self.reference.model_dump_json(exclude_defaults=True)
         if self.variant.mends:
             settings["mends"] = "+".join(self.variant.mends)
+        settings |= config.stamp()
         self.metric = Metric("pdms", self.variant.name, settings)
 
     def score(self, situations: Sequence[Situation[World]], proposals: Float) -> Scores:
@@ -119,7 +120,8 @@ class PdmReward:
         rows = []
         for b, situation in enumerate(situations):
             try:
-                rows.append(self._score_one(situation, plans if shared else plans[b], maps))
+                own = plans if shared else plans[b]
+                rows.append(among(self.config, situation, own, lambda at, some: self._score_one(at, some, maps)))
             except ValidationError as error:  # which one of the batch
                 raise ValidationError(error.what, way_out=error.way_out, **{**error.context, "situation": situation.id}) from error
         count = plans.shape[-3]
@@ -190,10 +192,12 @@ class PdmReward:
         return scene, kernels.score(scene, states, variant=self.variant)
 
     def events(self, rollouts: Sequence[Rollout[World]]) -> Sequence[Sequence[Event]]:
-        """What happened in each rollout, in order of time: see ``wetoolkit_driving.events``."""
+        """What happened in each rollout, in order of time: see ``wetoolkit_driving.events``; under 0.8 s nothing yet."""
         maps = _Maps()
 
         def one(rollout: Rollout[World]) -> Sequence[Event]:
+            if rollout.end - rollout.clock.now < LEAST_STATES:
+                return ()
             scene, marks = self._driven(rollout, maps)
             states = np.asarray(rollout.world.ego.states[rollout.clock.now : rollout.end], np.float64)[None]
             return events_of(rollout, scene, marks, lambda part: kernels.score(part, states, variant=self.variant))
