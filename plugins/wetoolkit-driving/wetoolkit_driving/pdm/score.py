@@ -102,9 +102,9 @@ def angle_to(states: Double, corners: Double, clip: bool = False) -> Double:
     ahead nor behind. World Engine clips for time to collision and does not for collisions.
     """
     way = corners.mean(0) - states[:, :2]
-    way = way / np.linalg.norm(way, axis=-1, keepdims=True)
-    product = np.cos(states[:, 2]) * way[:, 0] + np.sin(states[:, 2]) * way[:, 1]
-    with np.errstate(invalid="ignore"):
+    with np.errstate(invalid="ignore"):  # a box centred on the rear axle is NaN as well
+        way = way / np.linalg.norm(way, axis=-1, keepdims=True)
+        product = np.cos(states[:, 2]) * way[:, 0] + np.sin(states[:, 2]) * way[:, 1]
         return np.asarray(np.arccos(np.clip(product, -1.0, 1.0) if clip else product))
 
 
