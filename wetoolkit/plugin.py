@@ -14,6 +14,7 @@ def components() -> list[Component]:
             target="wetoolkit.executors:Serial",
             config="wetoolkit.executors:SerialConfig",
             summary="one item after the other in this process; retries, no time-outs",
+            contract="1.1",
         ),
         Component(
             kind="executor",
@@ -21,5 +22,6 @@ def components() -> list[Component]:
             target="wetoolkit.executors:Process",
             config="wetoolkit.executors:ProcessConfig",
             summary="a pool of spawned processes; retries, time-outs, survives killed workers",
+            contract="1.1",
         ),
     ]

@@ -61,6 +61,7 @@ class Row:
     summary: str
     reason: str
     remedy: str
+    needs: str = ""  # packages beyond its distribution's own requirements
 
 
 @dataclass(frozen=True)
@@ -146,12 +147,13 @@ class Registry:
 
     def build(self, kind: str, name: str, settings: Mapping[str, Any]) -> Any:
         """A part: its target, called with its config."""
+        from wetoolkit.conformity import problems
         from wetoolkit.errors import WetoolkitError
 
         config, entry = self.config(kind, name, settings), self.component(kind, name)
         target = imported(entry, _component(entry).target)
         try:
-            return target(config)
+            part = target(config)
         except WetoolkitError:
             raise
         except ModuleNotFoundError as error:
@@ -159,6 +161,13 @@ class Registry:
         except Exception as error:
             what = f"{entry.label} could not be built: {type(error).__name__}: {error}"
             raise PluginError(what, distribution=entry.distribution, config=repr(config), way_out="change its settings") from error
+        faults = problems(kind, part)
+        if faults:
+            what = f"{entry.label} is no {kind}: {'; '.join(faults)}"
+            raise PluginError(
+                what, distribution=entry.distribution, way_out=f"`wetool plugins check {entry.label}`; see wetoolkit.kinds"
+            )
+        return part
 
     def domain(self, name: str) -> kinds.Domain[Any]:
         """The glue of a domain, an instance."""
@@ -320,7 +329,8 @@ def _row(entry: Entry) -> Row:
     part, source = entry.component, entry.source
     kind, domain = getattr(part, "kind", "domain"), getattr(part, "domain", part.name)
     name, version = source.distribution, source.version
-    return Row(kind, part.name, domain, name, version, entry.state, part.summary, entry.reason, entry.remedy)
+    needs = ", ".join(getattr(part, "needs", ()))
+    return Row(kind, part.name, domain, name, version, entry.state, part.summary, entry.reason, entry.remedy, needs)
 
 
 def _broken_row(item: Loaded) -> Row:

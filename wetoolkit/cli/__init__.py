@@ -9,7 +9,9 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
@@ -28,9 +30,12 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "reconstruct": ("One stage", "wetoolkit.cli.stages:reconstruct", "Turn the failures into scenes one can act in."),
     "vary": ("One stage", "wetoolkit.cli.stages:vary", "Vary what the others do in the scenes."),
     "rollout": ("One stage", "wetoolkit.cli.stages:rollout", "Let the policy act in the scenes."),
+    "branch": ("One stage", "wetoolkit.cli.branch:branch", "Take up a rollout at any step: what if another acted?"),
     "train": ("One stage", "wetoolkit.cli.stages:train", "Post-train the policy on the rollouts."),
     "evaluate": ("One stage", "wetoolkit.cli.stages:evaluate", "Measure the policies on the test splits."),
     "plugins": ("The house", "wetoolkit.cli.plugins:plugins", "List every part, or show one with its settings."),
+    "plugins new": ("The house", "wetoolkit.cli.new:new", "Write a plugin of your own to fill in, with its tests."),
+    "plugins check": ("The house", "wetoolkit.cli.check:check", "Hold one part to the promises of its kind."),
     "conformance": ("The house", "wetoolkit.cli.conformance:conformance", "Hold a part, or a module of yours, to known results."),
     "schemas": ("The house", "wetoolkit.cli.schemas:schemas", "Write or check the JSON Schemas of configs and files."),
     "doctor": ("The house", "wetoolkit.cli.doctor:doctor", "Say what this machine has and what each plugin lacks."),
@@ -68,11 +73,63 @@ def _version(asked: bool) -> None:
 def _options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error (also WETOOL_DEBUG=1).")] = False,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version.")] = False,
+    plugin: Annotated[
+        list[str] | None, typer.Option("--plugin", metavar="MODULE", help="Also load this plugin module, or FILE.py, this once.")
+    ] = None,
 ) -> None:
     """Make a policy safer by post-training it on the failures it has: mine, rebuild, vary, roll out, learn, measure.
 
-    Exit codes: 0 done, 2 bad input, 3 done but some items failed.
+    --debug and --plugin may stand anywhere in the line. Exit codes: 0 done, 2 bad input, 3 done but some items failed.
     """
+
+
+def _named(args: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The values of every --plugin, wherever it stands, and the arguments without them."""
+    modules, rest, left = [], [], iter(args)
+    for arg in left:
+        name, equals, value = arg.partition("=")
+        if name != "--plugin":
+            rest.append(arg)
+        elif (module := value if equals else next(left, "")) and not module.startswith("-"):
+            modules.append(module)
+        else:
+            rest.append(name)  # click says what is missing
+    return modules, rest
+
+
+def _joined(args: Sequence[str]) -> list[str]:
+    """The arguments with a command of two words, such as `plugins new`, as one."""
+    place = next((i for i, arg in enumerate(args) if not arg.startswith("-")), len(args))
+    command = " ".join(args[place : place + 2])
+    return [*args[:place], command, *args[place + 2 :]] if command in COMMANDS else list(args)
+
+
+@contextmanager
+def _also_loaded(modules: Sequence[str]) -> Iterator[None]:
+    """Let these plugin modules (or files) be found and loaded, also by the processes that are started inside."""
+    if not modules:
+        yield
+        return
+    from wetoolkit.discovery import EXTRA, locate
+    from wetoolkit.errors import PluginError
+
+    files = [Path(module).resolve() for module in modules if module.endswith(".py")]
+    names = [Path(module).stem if module.endswith(".py") else module for module in modules]
+    before, path = {name: os.environ.get(name) for name in (EXTRA, "PYTHONPATH")}, list(sys.path)
+    folders = list(dict.fromkeys(str(file.parent) for file in files))
+    sys.path[:0] = folders
+    try:
+        absent = [name for name in names if locate(name) is None]
+        if absent:
+            way_out = "give a module that can be imported from here, or the path of a FILE.py"
+            raise PluginError(f"--plugin {absent[0]}: there is no such module", way_out=way_out)
+        os.environ[EXTRA] = ",".join(filter(None, [before[EXTRA], *names]))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*folders, before["PYTHONPATH"]]))
+        yield
+    finally:
+        sys.path[:] = path
+        for name, value in before.items():
+            os.environ.pop(name, None) if value is None else os.environ.update({name: value})
 
 
 def execute(args: Sequence[str]) -> int:
@@ -80,9 +137,11 @@ def execute(args: Sequence[str]) -> int:
     # Threads of numerical libraries that spin while they wait take the other core's work away: 20 times slower on a busy machine.
     os.environ.setdefault("OMP_WAIT_POLICY", "passive")
     debug = "--debug" in args or bool(os.environ.get("WETOOL_DEBUG"))
-    args = [arg for arg in args if arg != "--debug"]
+    modules, args = _named([arg for arg in args if arg != "--debug"])
+    args = _joined(args)
     try:
-        build_app(args)(args=args, prog_name="wetool")
+        with _also_loaded(modules):
+            build_app(args)(args=args, prog_name="wetool")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else OK if end.code is None else BUG
     except WetoolkitError as error:

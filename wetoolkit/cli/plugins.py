@@ -2,53 +2,84 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from wetoolkit.cli.output import show, show_json
+from wetoolkit.cli.remembered import recall
 from wetoolkit.component import KINDS, Component
-from wetoolkit.errors import PluginError, UnknownName
+from wetoolkit.errors import ConfigError, PluginError, UnknownName
 from wetoolkit.registry import BROKEN, OK, Entry, Registry, Row, imported, load_registry
 
 if TYPE_CHECKING:
     import polars as pl
 
 
+COLUMNS = ("kind", "name", "domain", "distribution", "version", "state", "needs", "summary", "reason", "remedy")
+
+
 def plugins(
     part: Annotated[str, typer.Argument(metavar="[KIND[/NAME]]", help="Only this kind, or one part with its settings.")] = "",
     domain: Annotated[str, typer.Option(help="Only parts of this domain.")] = "",
     distribution: Annotated[str, typer.Option(help="Only parts of this distribution.")] = "",
-    faulty: Annotated[bool, typer.Option("--faulty", help="Only what cannot be used.")] = False,
+    state: Annotated[str, typer.Option(help="Only parts whose state begins so, such as 'needs'.")] = "",
+    faulty: Annotated[bool, typer.Option("--faulty", help="Only what cannot be used or broke a promise.")] = False,
     check: Annotated[bool, typer.Option("--check", help="Import every part as well (slow: torch and the like).")] = False,
     probe: Annotated[bool, typer.Option("--probe", help="Probe every plugin again in a child process.")] = False,
     json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """List every part with its distribution and state; what is broken says why and what to do."""
+    """List every part with its distribution and state; what is broken says why and what to do.
+
+    `wetool plugins new KIND NAME` writes a plugin, `wetool plugins check KIND/NAME` tries one (each has its own --help).
+    """
     registry = load_registry(probe_again=probe)
-    kind, _, name = part.partition("/")
-    if kind and kind not in (*KINDS, "domain"):
-        raise UnknownName("kind", kind, (*KINDS, "domain"))
-    if name:
-        _show_one(registry, kind, name, json)
+    if "/" in part:
+        _show_one(registry, *split(part), json)
         return
-    rows = [row for row in (checked_rows(registry) if check else registry.rows()) if not kind or row.kind == kind]
+    if part and part not in (*KINDS, "domain"):
+        raise UnknownName("kind", part, (*KINDS, "domain"))
+    rows = [row for row in (checked_rows(registry) if check else known_rows(registry)) if not part or row.kind == part]
     rows = [row for row in rows if domain in ("", row.domain) and distribution in ("", row.distribution)]
-    rows = [row for row in rows if not faulty or row.state != OK]
+    rows = [row for row in rows if row.state.startswith(state) and not (faulty and row.state == OK)]
     show(_table(rows, json), json, "plugins")
+
+
+def split(part: str) -> tuple[str, str]:
+    """("reward", "pdms") of "reward/pdms"; ``UnknownName`` or ``ConfigError`` where it is no part's label."""
+    kind, _, name = part.partition("/")
+    if kind not in (*KINDS, "domain"):
+        raise UnknownName("kind", kind, (*KINDS, "domain"))
+    if not name:
+        raise ConfigError(f"{part!r} names no part", way_out=f"write {kind}/NAME; `wetool plugins {kind}` lists them")
+    return kind, name
 
 
 def _table(rows: list[Row], json: bool) -> pl.DataFrame:
     """Every column as JSON; for people, version beside the distribution and no column that is empty throughout."""
     import polars as pl
 
-    names = tuple(Row.__dataclass_fields__)
-    table = pl.DataFrame([asdict(row) for row in rows], schema=dict.fromkeys(names, pl.String))
+    table = pl.DataFrame([asdict(row) for row in rows], schema=dict.fromkeys(COLUMNS, pl.String))
     if json or table.is_empty():
         return table
     table = table.with_columns(distribution=pl.concat_str("distribution", "version", separator=" ")).drop("version")
     return table.select(column for column in table if bool((column != "").any()))
+
+
+def known_rows(registry: Registry) -> list[Row]:
+    """The rows, with the promises that parts broke when `wetool plugins check` tried them last."""
+    broken = recall(registry.entries)
+    return [_reminded(row, broken.get((f"{row.kind}/{row.name}", row.distribution), ())) for row in registry.rows()]
+
+
+def _reminded(row: Row, broken: Sequence[str]) -> Row:
+    if not broken or row.state != OK:
+        return row
+    state = f"breaks {len(broken)} promise{'s' * (len(broken) > 1)}"
+    return replace(row, state=state, reason=broken[0], remedy=f"wetool plugins check {row.kind}/{row.name}")
 
 
 def checked_rows(registry: Registry) -> list[Row]:
@@ -59,18 +90,26 @@ def checked_rows(registry: Registry) -> list[Row]:
             _import(entry)
         except PluginError as error:
             faults[entry.label, entry.source.distribution, entry.source.version] = error
-    return [_faulted(row, faults.get((f"{row.kind}/{row.name}", row.distribution, row.version))) for row in registry.rows()]
+    return [_faulted(row, faults.get((f"{row.kind}/{row.name}", row.distribution, row.version))) for row in known_rows(registry)]
 
 
 def _import(entry: Entry) -> None:
+    """Import a usable part's target and config; ``PluginError`` where either is not what it must be."""
     from wetoolkit.config import Config
+    from wetoolkit.conformity import problems
 
     if entry.state != OK:
         return
-    imported(entry, entry.component.target)
+    target = imported(entry, entry.component.target)
+    faults = problems(entry.label.split("/")[0], target) if isinstance(target, type) else []
+    if faults:
+        raise PluginError("; ".join(faults), way_out="its kind's methods stand in wetoolkit.kinds")
     model = imported(entry, entry.component.config) if isinstance(entry.component, Component) else Config
     if not (isinstance(model, type) and issubclass(model, Config)):
         raise PluginError(f"its config {model!r} is no wetoolkit.config.Config", way_out="subclass wetoolkit.config.Config")
+    bare = [name for name, field in model.model_fields.items() if not field.description]
+    if bare:
+        raise PluginError(f"no description of its settings {', '.join(bare)}", way_out='Field(default, description="... [unit]")')
 
 
 def _faulted(row: Row, error: PluginError | None) -> Row:
@@ -80,19 +119,38 @@ def _faulted(row: Row, error: PluginError | None) -> Row:
 def _show_one(registry: Registry, kind: str, name: str, json: bool) -> None:
     import polars as pl
 
-    entry = registry.component(kind, name)
-    model = registry.model(kind, name)
-    schema = model.model_json_schema()
-    about: dict[str, Any] = {**asdict(entry.component), "distribution": entry.distribution, "state": entry.state}
+    entry = registry.domain_entry(name) if kind == "domain" else registry.component(kind, name)
+    schema = {} if kind == "domain" else registry.model(kind, name).model_json_schema()
+    about: dict[str, Any] = {**asdict(entry.component), **_origin(entry)}
     settings = [_setting(key, field, schema) for key, field in schema.get("properties", {}).items()]
     if json:
         show_json({**about, "settings": settings})
         return
     lines = [f"{key}: {', '.join(value) if isinstance(value, tuple) else value}" for key, value in about.items() if value]
     typer.echo("\n".join(lines))
-    columns = ("setting", "type", "default", "allowed", "description")
+    if kind == "domain":
+        return
+    columns = ("setting", "type", "default", "unit", "allowed", "description")
     table = pl.DataFrame([{c: str(s[c]) for c in columns} for s in settings], schema=dict.fromkeys(columns, pl.String))
     show(table, json, f"settings of {entry.label}")
+
+
+def _origin(entry: Entry) -> dict[str, Any]:
+    """Where a part comes from and what implements it."""
+    from wetoolkit.component import CONTRACT
+    from wetoolkit.discovery import locate
+
+    module = entry.component.target.split(":")[0]
+    spec = locate(module)
+    contract = getattr(entry.component, "contract", "") or f"{CONTRACT} (not stamped)"
+    return {
+        "distribution": entry.distribution,
+        "announced by": entry.source.module,
+        "implemented in": (spec.origin if spec else "") or "",
+        "requires": entry.source.requires,
+        "contract": contract,
+        "state": entry.state,
+    }
 
 
 def _setting(key: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
@@ -105,5 +163,6 @@ def _setting(key: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[st
         "type": " or ".join(kind for kind in kinds if kind) or "any",
         "default": "(required)" if key in schema.get("required", ()) else field.get("default", "(made)"),
         "allowed": allowed(field),
+        "unit": "".join(re.findall(r"\[([^\]]+)\]", field.get("description", ""))[-1:]),
         "description": field.get("description", ""),
     }

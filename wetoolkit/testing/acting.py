@@ -63,6 +63,7 @@ class PolicyContract(Contract):
             one = self.make().act(seen.rows(slice(row, row + 1)), seed)
             found = difference(plans.trajectories[row], one.trajectories[0], self.tolerance)
             promise(not found, "act_each equals act of each item with its seed", f"item {row}: {found}")
+        return None
 
     def test_order_of_the_batch_does_not_matter(self) -> None:
         policy, seen = self.make(), self.observation()

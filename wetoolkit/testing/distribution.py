@@ -71,8 +71,10 @@ class PluginContract:
         return self.module
 
     def registry(self) -> Registry:
-        """The core's registry and this module alone (with the domains that others define)."""
-        return load_registry([self.given()])
+        """What is installed, and this module if it is not."""
+        registry = load_registry()
+        known = {entry.source.module for entry in registry.entries} | {item.source.module for item in registry.broken}
+        return registry if self.given() in known else load_registry([self.given()])
 
     def parts(self) -> list[Any]:
         """The entries that this module announces."""
@@ -118,5 +120,3 @@ def _observes(module: str) -> bool:
     """Whether a module implements a hook that only watches."""
     found = __import__(module, fromlist=["hooks"])
     return any(hasattr(getattr(found, name, None), f"{hooks.GROUP}_impl") for name in hooks.WATCHING)
-
-

@@ -112,13 +112,23 @@ class Examples(Generic[W]):
 
     def experience(self, policy: Policy[W]) -> Memory:
         """Decisions to learn from: the situations as the policy sees them, with rewards over its proposals where it has some."""
-        situations = self.situations()
+        proposals = policy.proposals if isinstance(policy, SupportsLogProb) else None
+        shown = self.demonstrations(policy)
+        if proposals is None:
+            return shown
+        return Memory(replace(shown.block, rewards=self.reward().score(self.demonstrated(), proposals).total))
+
+    def demonstrated(self) -> list[Situation[W]]:
+        """What is learned from. Give more than the situations where a policy of the domain needs more to prepare itself."""
+        return self.situations()
+
+    def demonstrations(self, policy: Policy[W]) -> Memory:
+        """The situations as the policy sees them and what was done in them, before rewards are given."""
+        situations = self.demonstrated()
         expert, known = self.domain().demonstrate(situations)
         zeros = np.zeros(len(situations), np.int64)
-        proposals = policy.proposals if isinstance(policy, SupportsLogProb) else None
-        rewards = np.zeros((len(zeros), 0)) if proposals is None else self.reward().score(situations, proposals).total
         ids, logs = tuple(s.id for s in situations), tuple(s.log for s in situations)
-        seen = self.observation(policy.spec)
+        rewards, seen = np.zeros((len(zeros), 0)), self.domain().observe(situations, policy.spec)
         return Memory(Decisions(seen, zeros, zeros, expert, known, zeros - 1, zeros * 1.0, rewards, {}, ids, logs))
 
 

@@ -8,7 +8,7 @@ steps into the way and the log's walker goes round. A policy that imitates the c
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +28,7 @@ from wetoolkit.types import (
     Metric,
     Observation,
     ObservationSpec,
+    Plan,
     PlanSpec,
     Reaction,
     Ref,
@@ -91,6 +92,18 @@ class Toy:
             known[row] = len(after) == PLAN.steps
             plans[row, : len(after)] = after - situation.world.body[situation.step]
         return plans, known
+
+    def frames(self, rollout: Rollout[ToyWorld], logged: ToyWorld | None, events: Sequence[Event]) -> Iterator[Array]:
+        """Pictures [64, 96, 3] of 8 pixels a metre: the others grey, the body blue, red once an event has failed it."""
+        world, first = rollout.world, rollout.world.body[rollout.clock.now]
+        for step in range(rollout.clock.now, rollout.end):
+            failed = any(event.fails and event.step <= step for event in events)
+            picture = np.full((64, 96, 3), 255, np.uint8)
+            dots = [(point, (120, 120, 120)) for point in world.others[world.valid[:, step], step]]
+            for point, colour in [*dots, (world.body[step], (220, 30, 30) if failed else (30, 30, 220))]:
+                column, row = (np.array([24, 32]) + 8 * (point - first) * [1, -1]).astype(int).tolist()
+                picture[max(row - 2, 0) : max(row + 3, 0), max(column - 2, 0) : max(column + 3, 0)] = colour
+            yield picture
 
 
 def _velocity(path: Float, step: int) -> Float:
@@ -241,10 +254,11 @@ class ToyMiner:
         situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
         plans = policy.act(Toy().observe(situations, policy.spec), seed).trajectories
         scores = reward.score(situations, plans[:, None])
+        hit = scores.terms["clear"].values[:, 0] == 0 if "clear" in scores.terms else np.zeros(len(scenarios), bool)
         return [
             Failure(
                 Ref(s.id, s.split, s.log),
-                "collision" if scores.terms["clear"].values[row, 0] == 0 else "no_progress",
+                "collision" if hit[row] else "no_progress",
                 s.clock.now,
                 float(1 - scores.total[row, 0]),
                 {"total": float(scores.total[row, 0])},
@@ -324,6 +338,10 @@ class ToySimulator:
         end = round((horizon or self.config.horizon) / DT)
         return [self._one(scene, policy, seed, end) for scene, seed in zip(scenes, seeds, strict=True)]
 
+    def begin(self, scenes: Sequence[Scene[ToyWorld]], seeds: Sequence[int], horizon: float | None = None) -> ToyDrive:
+        """Led from outside."""
+        return ToyDrive(self, scenes, seeds, horizon)
+
     def _one(self, scene: Scene[ToyWorld], policy: Policy[ToyWorld], seed: int, length: int) -> Rollout[ToyWorld]:
         world = replace(scene.world, body=scene.world.body.copy())
         end = min(scene.clock.now + length, scene.clock.steps - PLAN.steps)
@@ -355,3 +373,60 @@ class ToySimulator:
             lineage=scene.lineage,
             settings={"replan": str(self.config.replan)},
         )
+
+
+class _Again:
+    """Gives plans again."""
+
+    spec = ObservationSpec()
+
+    def __init__(self, plans: Sequence[Float]) -> None:
+        self.plans = list(plans)
+
+    def act(self, observation: Observation[ToyWorld], seed: int) -> Plan:
+        return Plan(self.plans.pop(0)[None])
+
+
+class ToyDrive:
+    """Walks led from outside: what was planned so far is walked again whenever somebody looks."""
+
+    def __init__(
+        self, simulator: ToySimulator, scenes: Sequence[Scene[ToyWorld]], seeds: Sequence[int], horizon: float | None
+    ) -> None:
+        self._simulator, self._scenes, self._seeds = simulator, scenes, seeds
+        self._plans: list[list[Float]] = [[] for _ in scenes]
+        length = round((horizon or simulator.config.horizon) / DT)
+        self._ends = [min(scene.clock.now + length, scene.clock.steps - PLAN.steps) for scene in scenes]
+
+    def _reached(self) -> list[int]:
+        replan = self._simulator.config.replan
+        return [
+            min(scene.clock.now + len(plans) * replan, end)
+            for scene, plans, end in zip(self._scenes, self._plans, self._ends, strict=True)
+        ]
+
+    @property
+    def over(self) -> Sequence[bool]:
+        return [step >= end for step, end in zip(self._reached(), self._ends, strict=True)]
+
+    def situations(self) -> Sequence[Situation[ToyWorld]]:
+        worlds = [
+            rollout.world if plans else scene.world
+            for rollout, plans, scene in zip(self.rollouts("toy"), self._plans, self._scenes, strict=True)
+        ]
+        return [Situation(s.id, s.log, world, step) for s, world, step in zip(self._scenes, worlds, self._reached(), strict=True)]
+
+    def step(self, plans: Float) -> None:
+        require_finite(plans, "plans")
+        for row, over in enumerate(self.over):
+            if not over:
+                self._plans[row].append(plans[row])
+
+    def rollouts(self, name: str) -> Sequence[Rollout[ToyWorld]]:
+        found = []
+        for scene, plans, seed, step in zip(self._scenes, self._plans, self._seeds, self._reached(), strict=True):
+            if not plans:  # nothing was done yet
+                plans, step = [WALKS[0]], scene.clock.now + 1
+            walked = self._simulator._one(scene, _Again(plans), seed, step - scene.clock.now)
+            found.append(replace(walked, policy=name, id=f"{scene.id}/{name}/{seed}"))
+        return found

@@ -15,6 +15,7 @@ def components() -> list[Component]:
             target="wetoolkit_learning.policy:VocabularyVector",
             config="wetoolkit_learning.policy:VocabularyVectorConfig",
             summary="attention over vector tokens -> log-probabilities over a trajectory vocabulary",
+            contract="1.1",
         ),
         Component(
             kind="algorithm",
@@ -23,6 +24,7 @@ def components() -> list[Component]:
             target="wetoolkit_learning.imitation:Imitation",
             config="wetoolkit_learning.imitation:ImitationConfig",
             summary="cross-entropy to the nearest vocabulary entry, with label smoothing",
+            contract="1.1",
         ),
         Component(
             kind="algorithm",
@@ -31,5 +33,6 @@ def components() -> list[Component]:
             target="wetoolkit_learning.world_engine:WorldEngine",
             config="wetoolkit_learning.world_engine:WorldEngineConfig",
             summary="policy gradient over the whole vocabulary with dense rewards and KL to the reference",
+            contract="1.1",
         ),
     ]

@@ -15,5 +15,6 @@ def components() -> list[Component]:
             target="wetoolkit_logs.scenarionet:ScenarioNet",
             config="wetoolkit_logs.scenarionet:ScenarioNetConfig",
             summary="pickled scenarios of ScenarioNet/MetaDrive (nuScenes, Waymo, nuPlan, Argoverse conversions)",
+            contract="1.1",
         ),
     ]

@@ -15,5 +15,6 @@ def components() -> list[Component]:
             target="wetoolkit_minitown.dataset:Minitown",
             config="wetoolkit_minitown.dataset:MinitownConfig",
             summary="seeded procedural towns with traffic and rare events; splits share no town",
+            contract="1.1",
         ),
     ]
