@@ -10,6 +10,7 @@ def components() -> list[Component]:
     return [
         Component(
             kind="executor",
+            contract="1.1",
             name="ray",
             target="wetoolkit_ray.executor:Ray",
             config="wetoolkit_ray.executor:RayConfig",
