@@ -5,7 +5,7 @@ PLUGINS := driving logs minitown learning ray
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy lint bench bench-loop clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-loop clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -48,6 +48,12 @@ test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cas
 	  $$venv/bin/python -c "import numpy, scipy, numba; print('numpy', numpy.__version__, 'scipy', scipy.__version__, 'numba', numba.__version__)"; \
 	  NUMBA_CACHE_DIR=$$venv/numba $$venv/bin/pytest -q $(PDM_TESTS) || exit 1; \
 	done
+
+test-peers: install  ## each variant of the PDM score against its origin: make test-peers PEERS=/folder/of/sources
+	@test -n "$(PEERS)" || (echo "give PEERS: a folder with navsim-v1.1, navsim-v2.2, WorldEngine and nuplan-devkit"; exit 2)
+	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
+	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
+	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
 
 lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
