@@ -13,19 +13,22 @@ from wetoolkit_driving.pdm import conformance
 from wetoolkit_driving.pdm.conformance_cases import Case, read_cases, scene_of, write_case
 from wetoolkit_driving.pdm.conformance_made import constant_velocity, make_cases
 from wetoolkit_driving.pdm.conformance_properties import in_frame, to_origin, with_objects
-from wetoolkit_driving.pdm.conformance_scorer import FAST, Scorer, of_module, score_fast
+from wetoolkit_driving.pdm.conformance_scorer import Scorer, fast, of_module
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, VARIANTS
 from wetoolkit_driving.types import Vehicle
 
 from wetoolkit import cli
 from wetoolkit.cli.conformance import load_module
 from wetoolkit.errors import DataError, PluginError, ValidationError
 
+FAST = fast(NAVSIM_1_1)
+score_fast = FAST.function
 MUTANTS = Path(__file__).parent / "mutants"
 
 
 @pytest.fixture(scope="module")
 def cases() -> list[Case]:
-    return conformance.made(6)
+    return conformance.made(4)
 
 
 @pytest.fixture(scope="module")
@@ -46,9 +49,19 @@ def test_ours_passes_on_made_cases(cases):
     rows = [conformance.coverage(cases), *conformance.check(FAST, cases)]
     assert [row.name for row in rows if row.passed is not True] == []
     by_name = {row.name: row for row in rows}
-    assert by_name["nc"].cases == by_name["translation"].cases == 6 * 24
-    assert by_name["removing an object"].cases == 6 * 6 * 24
+    assert by_name["nc"].cases == by_name["translation"].cases == 4 * 24
+    assert by_name["removing an object"].cases == 4 * 6 * 24
     assert by_name["nc"].milliseconds > 0
+
+
+@pytest.mark.parametrize("variant", [v for v in VARIANTS.values() if v != NAVSIM_1_1], ids=lambda variant: variant.name)
+def test_every_variant_passes_and_differs_from_the_first(variant, cases):
+    mine = conformance.made(3, variant)
+    rows = [conformance.coverage(mine, variant), *conformance.check(fast(variant), mine, variant)]
+    assert [row.name for row in rows if row.passed is not True] == []
+    assert set(variant.gates) | set(variant.weights) <= {row.name for row in rows}
+    found = {row.name for row in conformance.check(FAST, mine, variant) if row.passed is False}
+    assert found  # the first variant's results are not taken for this one's
 
 
 @pytest.mark.parametrize(
@@ -84,7 +97,7 @@ def changed(name: str, value) -> Scorer:
     ("scorer", "caught_by"),
     [
         (changed("score", lambda r, case: r["score"] * 0.999), "all sub-scores 1: score 1"),
-        (changed("score", lambda r, case: np.maximum(r["score"], 1e-3)), "NC or DAC 0: score 0"),
+        (changed("score", lambda r, case: np.maximum(r["score"], 1e-3)), "a gate at 0: score 0"),
         (changed("nc", lambda r, case: len(case["obj_type"]) % 2), "removing an object"),
         (changed("nc", lambda r, case: np.arange(len(r["score"])) % 2), "order of proposals"),
         (changed("ttc", lambda r, case: case["obj_type"][0] % 2), "order of objects"),
@@ -243,8 +256,15 @@ def test_modules_that_cannot_be_checked_are_bad_input(text, what, wetool, folder
     assert code == cli.BAD_INPUT and re.search(what, err) and "way out" in err and not out
 
 
+NAMED = """
+from wetoolkit_driving.pdm.conformance_scorer import fast
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1
+score = fast(NAVSIM_1_1).function
+"""
+
+
 def test_modules_are_found_by_name_from_here(wetool, folder, tmp_path):
-    (tmp_path / "named_scorer.py").write_text("from wetoolkit_driving.pdm.conformance_scorer import score_fast as score")
+    (tmp_path / "named_scorer.py").write_text(NAMED)
     code, out, _ = wetool("pdms", "--cases", folder, "--against", "named_scorer")
     assert code == cli.OK and "not checked" in out
     assert "cannot be imported" in wetool("pdms", "--against", "no_such_scorer")[2]
@@ -297,7 +317,6 @@ def test_a_file_that_is_no_archive_is_named(tmp_path):
     ("name", "value", "what"),
     [
         ("ego_state", np.full(11, np.nan), "scene.ego"),
-        ("obj_corners", np.zeros((41, 1, 4, 2)), "41 frames"),
         ("obj_corners", np.zeros((51, 1, 8)), "obj_corners"),
         ("obj_type", np.zeros(99), "scene.kind"),
     ],
@@ -305,6 +324,12 @@ def test_a_file_that_is_no_archive_is_named(tmp_path):
 def test_scenes_that_do_not_fit_together_are_refused(name, value, what, cases):
     with pytest.raises(ValidationError, match=what):
         scene_of({**cases[0].inputs, name: value})
+
+
+def test_too_few_frames_are_refused(cases):
+    short = {name: value[:45] if name in ("obj_corners", "map_red") else value for name, value in cases[0].inputs.items()}
+    with pytest.raises(ValidationError, match="45 frames"):
+        score_fast(short)
 
 
 def test_a_box_that_is_nan_in_part_is_refused_not_absent(cases):

@@ -1,13 +1,16 @@
 """A scorer that adds up the way against traffic over the proposals in place of the last second."""
 
 import numpy as np
-from wetoolkit_driving.pdm.conformance_scorer import mean, score_fast
+from wetoolkit_driving.pdm.conformance_scorer import fast, mean
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1
 
 __all__ = ["mean", "score"]
 
+ours = fast(NAVSIM_1_1).function
+
 
 def score(case):
-    found = dict(score_fast(case))
+    found = dict(ours(case))
     states = found["simulated_states"]
     centre = states[..., :2] + 1.461 * np.stack([np.cos(states[..., 2]), np.sin(states[..., 2])], -1)
     moved = np.linalg.norm(np.diff(centre, axis=1, prepend=centre[:, :1]), axis=-1)  # [N, 41]

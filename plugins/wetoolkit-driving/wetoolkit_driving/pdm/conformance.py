@@ -19,7 +19,8 @@ from wetoolkit.types import Check
 from wetoolkit_driving.pdm import conformance_properties as properties
 from wetoolkit_driving.pdm.conformance_cases import KNIFE_EDGE, Case, read_cases
 from wetoolkit_driving.pdm.conformance_made import make_cases
-from wetoolkit_driving.pdm.conformance_scorer import FAST, READABLE, Results, Scorer, of_module
+from wetoolkit_driving.pdm.conformance_scorer import Results, Scorer, fast, of_module, readable
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 
 Array = NDArray[Any]
 Bool = NDArray[np.bool_]
@@ -27,24 +28,25 @@ Double = NDArray[np.float64]
 
 MADE = 12  # scenes made where no folder is given
 TOLERANCE = {"score": 1e-9, "ep": 1e-9, "ep_batch": 1e-9, "score_batch": 1e-9, "progress_raw": 1e-6, "simulated_states": 1e-6}
-OUTCOMES = {"nc": (0.0, 0.5, 1.0), "dac": (0.0, 1.0), "ttc": (0.0, 1.0), "comfort": (0.0, 1.0), "ddc": (0.0, 0.5, 1.0)}
+THREE = ("nc", "ddc")  # decisions that may be 0.5
 
 
-def conform(folder: Path | None, against: ModuleType | None) -> Iterator[Check]:
+def conform(variant: Variant, folder: Path | None, against: ModuleType | None) -> Iterator[Check]:
     """All rows: of ``against`` where it is given, else of our kernels and our readable text."""
-    cases = made(MADE) if folder is None else list(read_cases(folder))
-    subjects = [of_module(against)] if against else [FAST] if folder is None else [FAST, READABLE]
-    yield coverage(cases)
-    for scorer in subjects:
-        yield from check(scorer, cases)
+    cases = made(MADE, variant) if folder is None else list(read_cases(folder, variant.name))
+    ours = [fast(variant)] if folder is None else [fast(variant), readable(variant)]
+    yield coverage(cases, variant)
+    for scorer in [of_module(against)] if against else ours:
+        yield from check(scorer, cases, variant)
 
 
-def made(count: int, seed: int = 0) -> list[Case]:
+def made(count: int, variant: Variant = NAVSIM_1_1, seed: int = 0) -> list[Case]:
     """Cases made on the spot; what is due is what the readable text finds."""
-    return [replace(case, expected=READABLE(case)) for case in make_cases(count, seed)]
+    text = readable(variant)
+    return [replace(case, expected=text(case)) for case in make_cases(count, seed)]
 
 
-def check(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Check]:
+def check(scorer: Scorer, cases: Sequence[Case], variant: Variant = NAVSIM_1_1) -> Iterator[Check]:
     """All rows of one scorer."""
     found, milliseconds = [], []
     for case in cases:
@@ -52,15 +54,18 @@ def check(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Check]:
         found.append(results)
         milliseconds.append(spent)
     yield from compare(scorer.name, cases, found, float(np.median(milliseconds)))
-    yield from properties.of_results(scorer, cases, found)
+    yield from properties.of_results(scorer, found, variant)
     if scorer.fast:
         yield from properties.of_scorer(scorer, cases)
 
 
-def coverage(cases: Sequence[Case]) -> Check:
+def coverage(cases: Sequence[Case], variant: Variant = NAVSIM_1_1) -> Check:
     """Whether every outcome of every decision is due somewhere: a fault that needs one that is not cannot be found."""
     missing = []
-    for name, values in OUTCOMES.items():
+    for name in dict.fromkeys(("nc", "dac", "ttc", "comfort", "ddc", *variant.gates, *variant.weights)):
+        if name == "ep":
+            continue
+        values = (0.0, 0.5, 1.0) if name in THREE else (0.0, 1.0)
         due = np.concatenate([case.expected[name] for case in cases if name in case.expected] or [np.zeros(0)])
         missing += [f"{name} = {value:g}" for value in values if not (due == value).any()]
     count = sum(case.count for case in cases)

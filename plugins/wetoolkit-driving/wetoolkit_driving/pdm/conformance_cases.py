@@ -167,20 +167,19 @@ def scene_of(inputs: Inputs) -> PdmScene:
     """The scene that a case's inputs describe; ``ValidationError`` where they do not fit together."""
     corners = np.asarray(inputs["obj_corners"], np.float64)  # [F, K, 4, 2]
     require(corners.ndim == 4 and corners.shape[2:] == (4, 2), f"shape {corners.shape}", "obj_corners", "give [F, K, 4, 2]")
-    require(corners.shape[0] >= 51, f"{len(corners)} frames", "obj_corners", "give 51 of 0.1 s: 4 s and what TTC looks ahead")
     away = np.isnan(corners).all((2, 3))  # [F, K]; a box that is NaN in part is a fault, which validate() finds
     half_width, half_length, to_centre, base = inputs.get(VEHICLE, (1.1485, 2.588, 1.461, 3.089))
-    scene = PdmScene(
-        ego=np.asarray(inputs["ego_state"], np.float64),
+    scene = PdmScene(  # copies: the case's arrays are read-only, a type of its own for which kernels would be compiled once more
+        ego=np.array(inputs["ego_state"], np.float64),
         areas=index_areas(inputs["map_xy"], inputs["map_off"], inputs["map_type"].astype(np.uint8), inputs["map_on_route"]),
         boxes=np.where(away[..., None, None], 0.0, corners),
         valid=~away,
         kind=inputs["obj_type"].astype(np.uint8),
         first_speed=np.hypot(*np.asarray(inputs["obj_first_velocity"], np.float64).reshape(-1, 2).T),
-        centerline=np.asarray(inputs["centerline"], np.float64).reshape(len(inputs["centerline"]), -1)[:, :2],
+        centerline=np.array(inputs["centerline"], np.float64).reshape(len(inputs["centerline"]), -1)[:, :2].copy(),
         ids=tuple(map(str, inputs.get("obj_token", range(corners.shape[1])))),
-        past=np.asarray(inputs.get("ego_past", np.zeros((0, 11))), np.float64),
-        red=np.asarray(inputs.get("map_red", np.zeros((0, 0))), bool),
+        past=np.array(inputs.get("ego_past", np.zeros((0, 11))), np.float64),
+        red=np.array(inputs.get("map_red", np.zeros((0, 0))), bool),
         vehicle=_vehicle(float(half_width), float(half_length), float(to_centre), float(base)),
     )
     scene.validate()

@@ -42,12 +42,15 @@ def make_case(rng: np.random.Generator, name: str) -> Case:
     drive = _drive(line, start, speed, leader)  # [41, 3] world poses
     objects = _without_hits(objects, drive)
     human = relative(ego[:3], drive[1:])
+    areas = _areas(rng, line)
     reference = np.zeros((STEPS + 1, 11))
     reference[:, :3] = drive
     inputs = {
         "ego_state": ego,
+        "ego_past": _past(ego),
         VEHICLE: _vehicle(Vehicle()),
-        **_areas(rng, line),
+        **areas,
+        "map_red": _lights(rng, areas),
         "centerline": along(line, np.arange(0.0, arc_lengths(line)[-1], 1.0)),
         **objects,
         "pdm_closed_states": reference,
@@ -64,6 +67,24 @@ def constant_velocity(inputs: Inputs) -> Double:
     plan = np.zeros((STEPS, 3))
     plan[:, 0] = float(inputs["ego_state"][3]) * DT * np.arange(1, STEPS + 1)
     return plan
+
+
+def _past(ego: Double) -> Double:
+    """States [14, 11] from 1.5 to 0.2 s ago, as ``observation.driven_past`` has them: straight, at the present acceleration."""
+    ago = DT * np.arange(15, 1, -1)  # seconds
+    past = np.zeros((len(ago), 11))
+    way = ego[3] * ago - 0.5 * ego[5] * ago**2
+    past[:, 0], past[:, 1] = ego[0] - way * np.cos(ego[2]), ego[1] - way * np.sin(ego[2])
+    past[:, 2], past[:, 3], past[:, 5] = ego[2], ego[3] - ego[5] * ago, ego[5]
+    return past
+
+
+def _lights(rng: np.random.Generator, areas: dict[str, Array]) -> NDArray[np.bool_]:
+    """[51, P] which connectors of the route are behind a red light: in most scenes, from or until some frame."""
+    behind = areas["map_on_route"] & (areas["map_type"] == AreaKind.LANE_CONNECTOR)
+    change, begins = rng.integers(0, FRAMES), rng.random() < 0.5
+    frames = (np.arange(FRAMES) >= change) == begins
+    return frames[:, None] & behind & (rng.random() < 0.75)
 
 
 def _vehicle(car: Vehicle) -> Double:
@@ -88,7 +109,7 @@ def _strip(line: Double, first: float, last: float, right: float, left: float) -
 def _areas(rng: np.random.Generator, line: Double) -> dict[str, Array]:
     """13 pieces of road: a lane of the route, a lane beside it, one against traffic, and the roadblock of all; then extras."""
     rings, kinds, on_route = [], [], []
-    crossing = int(rng.integers(4, 9))  # the piece that is an intersection
+    crossing = int(rng.integers(3, 6))  # the piece that is an intersection
     for piece in range(PIECES):
         first, last = piece * PIECE, (piece + 1) * PIECE
         lane = AreaKind.LANE_CONNECTOR if piece == crossing else AreaKind.LANE

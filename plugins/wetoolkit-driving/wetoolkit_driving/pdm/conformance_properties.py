@@ -16,21 +16,22 @@ from wetoolkit.types import Check
 from wetoolkit_driving.pdm.conformance_cases import Case, Inputs
 from wetoolkit_driving.pdm.conformance_made import constant_velocity
 from wetoolkit_driving.pdm.conformance_scorer import Results, Scorer
+from wetoolkit_driving.pdm.variants import Variant
 
 Double = NDArray[np.float64]
 Change = Callable[[Case], Case]
 
-COUNTED = ("nc", "dac", "ep", "ttc", "comfort")  # the sub-scores that make up the score
-DECISIONS = ("nc", "dac", "ttc", "comfort", "ddc")
+DECISIONS = ("nc", "dac", "ttc", "comfort", "ddc", "tlc", "lk")
 CLOSE = 1e-6  # scores of a scene in another frame: at 5000 km from the origin (UTM) the last bit of a float64 is a nanometre
 SAME = 1e-9
+MANY = 400  # plans that are scored on several threads
 PROBES = 6  # objects taken out of a scene, one at a time
 
 
-def of_results(scorer: Scorer, cases: Sequence[Case], found: Sequence[Results]) -> Iterator[Check]:
+def of_results(scorer: Scorer, found: Sequence[Results], variant: Variant) -> Iterator[Check]:
     """Properties that can be read off the results."""
-    yield full_marks(scorer.name, found)
-    yield closed_gates(scorer.name, found)
+    yield full_marks(scorer.name, found, (*variant.gates, *variant.weights))
+    yield closed_gates(scorer.name, found, variant.gates)
     yield mean_of_scenes(scorer)
 
 
@@ -44,25 +45,27 @@ def of_scorer(scorer: Scorer, cases: Sequence[Case]) -> Iterator[Check]:
     yield unchanged("order of objects", scorer, cases, shuffled_objects, SAME)
     yield order_of_proposals(scorer, cases)
     yield single_proposals(scorer, cases)
+    yield number_of_threads(scorer, cases)
     yield refuses_nan(scorer, cases)
 
 
-def full_marks(subject: str, found: Sequence[Results]) -> Check:
+def full_marks(subject: str, found: Sequence[Results], counted: Sequence[str]) -> Check:
     """All sub-scores 1 => score 1."""
     name = "all sub-scores 1: score 1"
-    missing = [term for term in COUNTED if any(term not in results for results in found)]
+    missing = [term for term in counted if any(term not in results for results in found)]
     if missing:
         return _open(name, subject, f"{', '.join(missing)} not returned")
-    scores = [r["score"][np.all([r[term] == 1 for term in COUNTED], 0)] for r in found]
+    scores = [r["score"][np.all([r[term] == 1 for term in counted], 0)] for r in found]
     return _counted(name, subject, np.abs(np.concatenate(scores) - 1.0), SAME, "no proposal has them all at 1")
 
 
-def closed_gates(subject: str, found: Sequence[Results]) -> Check:
-    """NC or DAC 0 => score 0; and no score outside [0, 1]."""
-    name = "NC or DAC 0: score 0"
-    if any(term not in results for results in found for term in ("nc", "dac")):
-        return _open(name, subject, "nc or dac not returned")
-    scores = [r["score"][(r["nc"] == 0) | (r["dac"] == 0)] for r in found]
+def closed_gates(subject: str, found: Sequence[Results], gates: Sequence[str]) -> Check:
+    """A gate (NC, DAC, and what the variant counts among them) at 0 => score 0."""
+    name = "a gate at 0: score 0"
+    missing = [term for term in gates if any(term not in results for results in found)]
+    if missing:
+        return _open(name, subject, f"{', '.join(missing)} not returned")
+    scores = [r["score"][np.any([r[term] == 0 for term in gates], 0)] for r in found]
     return _counted(name, subject, np.abs(np.concatenate(scores)), 0.0, "no gate is closed")
 
 
@@ -133,6 +136,18 @@ def single_proposals(scorer: Scorer, cases: Sequence[Case]) -> Check:
             alone = scorer(case.ask(case.inputs["proposals"][n : n + 1]))
             gaps.append(_gap({name: values[n : n + 1] for name, values in whole.items()}, alone))
     return _counted("alone and in a batch", scorer.name, np.concatenate(gaps), SAME, "")
+
+
+def number_of_threads(scorer: Scorer, cases: Sequence[Case]) -> Check:
+    """The same bits on one thread and on three, for more plans than a thread takes at a time."""
+    name = "number of threads"
+    if scorer.with_threads is None:
+        return _open(name, scorer.name, "a module's threads are not ours to set")
+    gaps = [np.zeros(0)]
+    for case in cases[:3]:
+        many = case.ask(np.tile(case.inputs["proposals"], (-(-MANY // max(case.count, 1)), 1, 1)))
+        gaps.append(_gap(scorer(many), scorer.with_threads(3)(many)))
+    return _counted(name, scorer.name, np.concatenate(gaps), 0.0, "no case")
 
 
 def refuses_nan(scorer: Scorer, cases: Sequence[Case]) -> Check:

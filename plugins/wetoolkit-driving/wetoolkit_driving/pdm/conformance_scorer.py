@@ -19,8 +19,9 @@ from wetoolkit_driving.dynamics import check_plans, reference_poses, simulate, s
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.conformance_cases import Case, Inputs, scene_of
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
+from wetoolkit_driving.pdm.scene import PdmScene
 from wetoolkit_driving.pdm.score import score_readable
-from wetoolkit_driving.types import Vehicle
+from wetoolkit_driving.pdm.variants import Variant
 
 Array = NDArray[Any]
 Double = NDArray[np.float64]
@@ -44,6 +45,7 @@ class Scorer:
     function: Callable[[Inputs], Mapping[str, Any]]
     mean: Mean | None = None
     fast: bool = True  # False: too slow for checks that score a scene many times
+    with_threads: Callable[[int], Scorer] | None = None  # the same on so many threads
 
     def __call__(self, case: Case) -> Results:
         """Checked results of a case; ``PluginError`` where the function fails or returns something else."""
@@ -92,14 +94,31 @@ def of_module(module: ModuleType) -> Scorer:
     return Scorer(name, function, mean if callable(mean) else None)
 
 
-def score_fast(case: Inputs) -> Results:
-    """Our results by the kernels."""
-    return _score(case, kernels.score, simulate)
+def fast(variant: Variant, threads: int = 1) -> Scorer:
+    """Our kernels."""
+
+    def score(case: Inputs) -> Results:
+        def judge(scene: PdmScene, poses: Double) -> tuple[Marks, Double]:
+            states = simulate(np.repeat(scene.ego[None], len(poses), 0), poses, scene.vehicle, true_jerk=variant.true_jerk)
+            return kernels.drive(scene, poses, variant, threads, every_state=True), states
+
+        return _score(case, judge)
+
+    return Scorer("kernels", score, mean, with_threads=lambda count: fast(variant, count))
 
 
-def score_plain(case: Inputs) -> Results:
-    """Our results by the readable text."""
-    return _score(case, score_readable, simulate_readable)
+def readable(variant: Variant) -> Scorer:
+    """Our readable text."""
+
+    def score(case: Inputs) -> Results:
+        def judge(scene: PdmScene, poses: Double) -> tuple[Marks, Double]:
+            start = np.repeat(scene.ego[None], len(poses), 0)
+            states = simulate_readable(start, poses, scene.vehicle, variant.true_jerk)
+            return score_readable(scene, states, variant), states
+
+        return _score(case, judge)
+
+    return Scorer("readable", score, mean, fast=False)
 
 
 def mean(scores: Sequence[float | None]) -> float:
@@ -108,24 +127,21 @@ def mean(scores: Sequence[float | None]) -> float:
     return float(np.mean(known)) if known else float("nan")
 
 
-FAST = Scorer("kernels", score_fast, mean)
-READABLE = Scorer("readable", score_plain, mean, fast=False)
-
-
-def _score(case: Inputs, judge: Callable[..., Marks], drive: Callable[[Double, Double, Vehicle], Double]) -> dict[str, Double]:
+def _score(case: Inputs, judge: Callable[[PdmScene, Double], tuple[Marks, Double]]) -> dict[str, Double]:
+    """All results of a case; ``judge`` gives marks and states [N, 41, 11] of cars that track world poses [N, 41, 3]."""
     scene = scene_of(case)
     plans = np.asarray(case["proposals"], np.float64)
     check_plans(plans)
     time_us = int(case["ego_time_us"]) if "ego_time_us" in case else None
     ego = np.repeat(scene.ego[None], len(plans), 0)
-    states = drive(ego, reference_poses(ego, plans, float(case["plan_interval"]), time_us=time_us), scene.vehicle)
-    marks = judge(scene, states)
-    target = np.ascontiguousarray(case["pdm_closed_states"][None, :, :3], np.float64)
-    reference = float(judge(scene, drive(scene.ego[None], target, scene.vehicle)).masked_progress[0])
-    best = np.maximum(reference, marks.masked_progress)  # [N] metres
-    ep, ep_batch = ego_progress(marks, best), ego_progress(marks, float(best.max(initial=reference)))
-    return {
-        **{name: getattr(marks, name) for name in ("nc", "dac", "ttc", "comfort", "ddc")},
+    poses = reference_poses(ego, plans, float(case["plan_interval"]), time_us=time_us)  # [N, 41, 3]
+    target = np.asarray(case["pdm_closed_states"], np.float64)[None, :, :3]
+    marks, states = judge(scene, np.concatenate([poses, target]))  # the reference last: trajectories know nothing of each other
+    best = np.maximum(marks.masked_progress[-1], marks.masked_progress)  # [N + 1] metres
+    ep, ep_batch = ego_progress(marks, best), ego_progress(marks, float(best.max()))
+    terms = ("nc", "dac", "ttc", "comfort", "ddc", *(("tlc",) if marks.variant.tlc else ()), *(("lk",) if marks.variant.lk else ()))
+    found = {
+        **{name: getattr(marks, name) for name in terms},
         "ep": ep,
         "score": total(marks, ep),
         "ep_batch": ep_batch,
@@ -137,3 +153,4 @@ def _score(case: Inputs, judge: Callable[..., Marks], drive: Callable[[Double, D
         "ttc_idx": np.where(marks.ttc_step == NEVER, np.inf, marks.ttc_step),
         "simulated_states": states,
     }
+    return {name: values[:-1] for name, values in found.items()}
