@@ -76,7 +76,7 @@ def meetings(world: World, now: int, ways: Sequence[Path], size: Double, margin:
 
 
 def ego_path(world: World, now: int) -> Double:
-    """[K, 3]: the route's centre line from beside the ego's box at ``now`` on, every SPACING metres; empty where it has no route."""
+    """[K, 3]: the route's centre line from beside the ego's box at ``now`` on, every SPACING metres; none without a route."""
     reach = max(float(world.ego.states[now, VX]), FASTEST) * (world.steps - now) * world.dt + SPARE
     if not len(world.route):
         return np.zeros((0, 3))
@@ -166,6 +166,12 @@ def _zone(one: Double, other: Double, reach: float, out: Double) -> bool:
         k += 1
     if first < 0:
         return False
+    while low > 0 and nearest_sample(one[first : last + 1], other[low - 1, 0], other[low - 1, 1])[1] <= reach * reach:
+        low -= 1
+    while (
+        high < len(other) - 1 and nearest_sample(one[first : last + 1], other[high + 1, 0], other[high + 1, 1])[1] <= reach * reach
+    ):
+        high += 1
     out[IN], out[OUT] = first * SPACING, last * SPACING
     out[6 + IN], out[6 + OUT] = low * SPACING, high * SPACING
     return True

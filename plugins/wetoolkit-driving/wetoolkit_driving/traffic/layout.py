@@ -159,6 +159,6 @@ def clear(scene: Scene, a: int, t: int) -> None:
 
 
 __all__ = [
-    "DRIVING", "LOGGED", "REPLAYED", "SCRIPTED", "WAITING", "Bodies", "Layout", "Now", "Scene", "Steps", "clear", "corners", "look", "put",
-    "scene_of", "scratch_of",
+    "DRIVING", "LOGGED", "REPLAYED", "SCRIPTED", "WAITING", "Bodies", "Layout", "Now", "Scene", "Steps", "clear", "corners",
+    "look", "put", "scene_of", "scratch_of",
 ]  # fmt: skip

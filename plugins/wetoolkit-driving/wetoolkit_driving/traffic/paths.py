@@ -95,7 +95,7 @@ def _way(
 ) -> tuple[Double, Double, Double]:  # fmt: skip
     """(poses, speed, stops) of a ``Path``, read from one agent's log: pose [T, 3], velocity [T, 2], valid [T]."""
     track, pace, fastest = _recorded(pose, velocity, valid, start)
-    drives = kind == CLASS_VEHICLE or kind == CLASS_BICYCLE
+    drives = kind in (CLASS_VEHICLE, CLASS_BICYCLE)
     limit = 0.0
     if kind == CLASS_VEHICLE:
         lane, _, _ = nearest_on_lanes(roads.xy, roads.offset, track[0, 0], track[0, 1], track[0, 2], np.pi / 3, 5.0)
@@ -324,7 +324,7 @@ def _enters(line: Double, poses: Double) -> int:
 
 @kernel
 def nearest_sample(poses: Double, x: float, y: float) -> tuple[int, float]:
-    """(index, squared distance) of the first nearest sample. Samples are at most SPACING apart, so that far ones are passed over."""
+    """(index, squared distance) of the first nearest sample. Samples are at most SPACING apart: far ones are passed over."""
     best, nearest, k = np.inf, 0, 0
     while k < len(poses):
         square = (poses[k, 0] - x) ** 2 + (poses[k, 1] - y) ** 2

@@ -7,8 +7,8 @@ At every step, of two bodies that would be in a zone (see ``junctions``) togethe
 3. the one that came first (within ``SIGHT`` metres of the junction).
 
 The other waits before the junction, unless it is through ``GAP_BEFORE`` seconds before the first one comes, or comes
-``GAP_BEHIND`` seconds after that one is through (gap acceptance). A body that a red signal or a standing leader holds before the
-zone claims nothing. The order is total in a scene, so that nobody waits in a circle. Signals rule by holding those who have red. The
+``GAP_BEHIND`` seconds after that one is through (gap acceptance). Whom a red signal or a standing leader holds before the zone
+claims nothing. The order is total in a scene, so that nobody waits in a circle. Signals rule by holding those who have red. The
 ego's way is its route; it is expected to yield as the others do, but nobody drives into a zone that it cannot leave free.
 Drivers wait for a pedestrian who is on a crosswalk, or will be within ``STEP_OUT`` seconds, and not yet past their way.
 """
@@ -110,7 +110,7 @@ def wait(b: int, t: int, scene: Scene, now: Now, drivers: Drivers, junctions: Ju
 def _where(b: int, scene: Scene, now: Now, drivers: Drivers, junctions: Junctions, ways: Ways) -> None:
     for a in range(len(scene.mode)):
         row, mode = scene.first + a, scene.mode[a]
-        known = mode == DRIVING or mode == LOGGED or mode == SCRIPTED
+        known = mode in (DRIVING, LOGGED, SCRIPTED)
         ways.s[a] = np.nan
         if known and now.there[a] and drivers.offset[row] < drivers.offset[row + 1]:
             ways.s[a], ways.v[a] = drivers.s[row], drivers.v[row]

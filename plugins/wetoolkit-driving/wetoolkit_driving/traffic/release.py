@@ -29,6 +29,7 @@ CHANGED = 0.5  # metres
 FORESIGHT, EVERY = 20, 2  # steps looked ahead, and every how many of them
 ANSWER = 0.5  # m/s^2
 SIDE = 0.2  # metres kept on each side of the boxes that must not meet
+QUEUE, FREED = 12.0, 5.0  # metres: who stood behind somebody so near has stood for it; how much further that one is now
 SOON = 5  # steps over which the log's own acceleration is measured
 
 
@@ -68,12 +69,11 @@ def release(
         if now.there[a]:
             if changed.any() and _touched(a, t, scene, now, past, was, changed, drivers, rules, ways, work):
                 _let_go(a, t, scene, now, drivers, log)
-        elif t + 1 < scene.valid.shape[1] and scene.valid[a, t + 1] and changed.any():
-            if _taken(a, t, scene, now, changed, work):
-                scene.mode[a], drivers.entry[scene.first + a] = WAITING, t + 1
-                log.released[scene.first + a] = t + 1
-                for later in range(t + 1, scene.valid.shape[1]):
-                    clear(scene, a, later)
+        elif t + 1 < scene.valid.shape[1] and scene.valid[a, t + 1] and _taken(a, t, scene, now, changed, work):
+            scene.mode[a], drivers.entry[scene.first + a] = WAITING, t + 1
+            log.released[scene.first + a] = t + 1
+            for later in range(t + 1, scene.valid.shape[1]):
+                clear(scene, a, later)
 
 
 @kernel
@@ -115,13 +115,14 @@ def _touched(
     wanted = max(drivers.wanted[drivers.offset[row] + min(int(s / SPACING), len(path) - 1)], v)
     gap, pace = leader(a, path, s, v, p, scene, now, rules, work)
     answer = acceleration(v, wanted, gap, v - pace, p)
-    gap, pace = leader(a, path, s, v, p, past, was, rules, work)
-    before = acceleration(v, wanted, gap, v - pace, p)
+    gap_was, pace = leader(a, path, s, v, p, past, was, rules, work)
+    before = acceleration(v, wanted, gap_was, v - pace, p)
     does = _logged_acceleration(a, t, scene, v)
     if answer < min(before, does) - ANSWER:
         return True
-    held = before < -ANSWER or v < MOVING
-    if held and answer > max(before, does) + ANSWER:
+    if before < -ANSWER and answer > max(before, does) + ANSWER:
+        return True
+    if v < MOVING and does < ANSWER and gap_was < QUEUE and gap > gap_was + FREED:
         return True
     holder = ways.holder[a]
     yields = acceleration(v, wanted, ways.limit[a], v, p) < does - ANSWER
