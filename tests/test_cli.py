@@ -103,7 +103,8 @@ def test_plugins_lists_all_and_filters(wetool):
     _, out, _ = wetool("plugins", "--json")
     rows = json.loads(out)
     assert len(rows) == 13 and {row["state"] for row in rows} == {"ok"}
-    assert set(rows[0]) == {"kind", "name", "domain", "distribution", "version", "state", "summary", "reason", "remedy"}
+    columns = ("kind", "name", "domain", "distribution", "version", "state", "needs", "summary", "reason", "remedy")
+    assert tuple(rows[0]) == columns
     _, out, _ = wetool("plugins", "executor", "--json")
     assert [row["name"] for row in json.loads(out)] == ["process", "serial"]
     _, out, _ = wetool("plugins", "--domain", "toy", "--distribution", TOY, "--json")
@@ -121,6 +122,7 @@ def test_plugins_shows_one_with_its_settings(wetool):
         "setting": "radius",
         "type": "number",
         "default": 0.6,
+        "unit": "m",
         "allowed": "above 0",
         "description": "nobody may come nearer than this [m]",
     }

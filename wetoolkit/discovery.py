@@ -132,6 +132,7 @@ def _import(source: Source) -> Loaded:
         reason = f"import of {source.module} failed: {type(error).__name__}: {error}"
         return Loaded(source, reason=reason, remedy=f"pip install -U {source.distribution}, or tell its author")
     if printed.getvalue():
+        sys.modules.pop(source.module, None)  # or it would be silent, and well, the next time
         reason = f"it prints on import: {printed.getvalue().strip()[:80]!r}"
         return Loaded(source, reason=reason, remedy=f"remove the print from {source.module}; it would spoil --json")
     return Loaded(source, module)

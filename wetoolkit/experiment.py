@@ -268,7 +268,7 @@ class Parts:
                 )  # fmt: skip
         _ = self.domain
         for _, kind, part in self.named():
-            self.registry.config(kind, part.use, part.settings)
+            self.registry.check(kind, part.use, part.settings)
 
     def named(self) -> list[tuple[str, Kind, Part]]:
         """(role, kind, part) of every part of the experiment."""

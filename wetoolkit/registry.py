@@ -147,7 +147,6 @@ class Registry:
 
     def build(self, kind: str, name: str, settings: Mapping[str, Any]) -> Any:
         """A part: its target, called with its config."""
-        from wetoolkit.conformity import problems
         from wetoolkit.errors import WetoolkitError
 
         config, entry = self.config(kind, name, settings), self.component(kind, name)
@@ -161,13 +160,16 @@ class Registry:
         except Exception as error:
             what = f"{entry.label} could not be built: {type(error).__name__}: {error}"
             raise PluginError(what, distribution=entry.distribution, config=repr(config), way_out="change its settings") from error
-        faults = problems(kind, part)
-        if faults:
-            what = f"{entry.label} is no {kind}: {'; '.join(faults)}"
-            raise PluginError(
-                what, distribution=entry.distribution, way_out=f"`wetool plugins check {entry.label}`; see wetoolkit.kinds"
-            )
+        _require_kind(entry, kind, part)
         return part
+
+    def check(self, kind: str, name: str, settings: Mapping[str, Any]) -> None:
+        """Raise what ``build`` would raise, as far as that can be told without building: the name, the settings, the methods."""
+        self.config(kind, name, settings)
+        entry = self.component(kind, name)
+        target = imported(entry, entry.component.target)
+        if isinstance(target, type):
+            _require_kind(entry, kind, target)
 
     def domain(self, name: str) -> kinds.Domain[Any]:
         """The glue of a domain, an instance."""
@@ -302,6 +304,17 @@ def imported(entry: Entry, target: str) -> Any:
     except Exception as error:
         what = f"{entry.label}: {target} could not be imported: {type(error).__name__}: {error}"
         raise PluginError(what, distribution=entry.distribution, way_out=f"pip install -U {entry.source.distribution}") from error
+
+
+def _require_kind(entry: Entry, kind: str, part: object) -> None:
+    """Raise a ``PluginError`` that names every method or attribute of its kind that a part lacks."""
+    from wetoolkit.conformity import problems
+
+    faults = problems(kind, part)
+    if faults:
+        what = f"{entry.label} is no {kind}: {'; '.join(faults)}"
+        way_out = f"`wetool plugins check {entry.label}`; the methods of each kind stand in wetoolkit.kinds"
+        raise PluginError(what, distribution=entry.distribution, way_out=way_out)
 
 
 def _absent(entry: Entry, error: ModuleNotFoundError) -> PluginError:
