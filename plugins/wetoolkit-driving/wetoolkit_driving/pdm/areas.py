@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetoolkit.types import require, require_finite
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inlined, kernel
 from wetoolkit_driving.pdm import grid as raster
 from wetoolkit_driving.pdm.grid import Grid
 from wetoolkit_driving.types import AreaKind
@@ -169,22 +169,24 @@ def inside_area(areas: Areas, p: int, x: float, y: float) -> bool:
     return odd
 
 
+@inlined
+def search(areas: Areas, kinds: int, role: int, cell: int, x: float, y: float) -> bool:
+    """``within`` for a place in a cell of which it is not known."""
+    found = False
+    for e in range(areas.grid.start[cell], areas.grid.start[cell + 1]):
+        entry = areas.grid.entry[e]  # those that hold the cell whole are not of this role, or it would be known
+        if entry & 1 and areas.roles[kinds, entry >> 1] & role and not found:
+            found = inside_area(areas, entry >> 1, x, y)
+    return found
+
+
 @kernel
 def within(areas: Areas, kinds: int, role: int, x: float, y: float) -> bool:
     """Whether some polygon that counts as ``role`` holds (x, y) strictly; ``kinds`` is the row of ``Areas.roles`` that counts."""
     cell = raster.cell_of(areas.grid, x, y)
-    if cell < 0:
+    if cell < 0 or areas.known[kinds, cell] & (role << 4):
         return False
-    known = areas.known[kinds, cell]
-    if known & role:
-        return True
-    if known & (role << 4):
-        return False
-    for e in range(areas.grid.start[cell], areas.grid.start[cell + 1]):
-        entry = areas.grid.entry[e]  # those that hold the cell whole are not of this role, or it would be known
-        if entry & 1 and areas.roles[kinds, entry >> 1] & role and inside_area(areas, entry >> 1, x, y):
-            return True
-    return False
+    return bool(areas.known[kinds, cell] & role) or search(areas, kinds, role, cell, x, y)
 
 
 @kernel

@@ -20,7 +20,7 @@ from wetoolkit_driving.dynamics import speed_fit
 from wetoolkit_driving.dynamics_kernels import drive as track_plan
 from wetoolkit_driving.geometry import arc_lengths
 from wetoolkit_driving.jit import inlined, kernel
-from wetoolkit_driving.pdm.areas import Areas, in_several_lanes, within
+from wetoolkit_driving.pdm.areas import Areas, in_several_lanes, search, within
 from wetoolkit_driving.pdm.grid import CROSSING, DRIVABLE, ROUTE, cell_at
 from wetoolkit_driving.pdm.kernels_comfort import Filters, comfortable, make_filters
 from wetoolkit_driving.pdm.kernels_route import Route, advanced, direction, index_line, leaves_line
@@ -34,8 +34,15 @@ Bool = NDArray[np.bool_]
 Byte = NDArray[np.uint8]
 Int = NDArray[np.int64]
 
-MULTI_LANE, OFF_ROAD, ONCOMING, CROSSED, EXEMPT, SEEN = 1, 2, 4, 8, 16, 32  # bits of a state; SEEN: MULTI_LANE and CROSSED are known
-NOT_DRIVABLE, NOT_ROUTE, NOT_CROSSING, NOTHING = DRIVABLE << 4, ROUTE << 4, CROSSING << 4, 0xF0  # what a cell surely is not
+MULTI_LANE, OFF_ROAD, ONCOMING, CROSSED, EXEMPT, SEEN = (
+    1,
+    2,
+    4,
+    8,
+    16,
+    32,
+)  # bits of a state; SEEN: MULTI_LANE and CROSSED are known
+NOTHING = 0xF0  # what is known of a place outside the map: it is nothing
 NC, DAC, TTC, DDC, PROGRESS, LK, TLC = range(7)  # columns of Found.value
 COLLISION, COLLIDER, CLOSE, CLOSER, OFF, TOUCH, LIT, ASIDE = range(8)  # columns of Found.step
 BLOCK = 128  # plans a thread takes at a time
@@ -79,7 +86,7 @@ class Desk(NamedTuple):
     comfort: Double  # [5, H + T]
     wrong: Double  # [T] ways against traffic
     touched: Int  # [2, P]
-    hint: Int  # [1] segment of the route where the last trajectory began
+    hints: Int  # [2] segments of the route where the last trajectory began and ended
 
 
 def prepare(scene: PdmScene, variant: Variant = NAVSIM_1_1, steps: int = 41, dt: float = DT, every_state: bool = True) -> Ready:
@@ -175,7 +182,7 @@ def _desk(ready: Ready, steps: int) -> Desk:
     return Desk(
         np.empty((steps, 2)), np.empty((steps, 4, 2)), np.empty((steps, 2)), np.empty((steps, 4)), np.empty((steps, 4)),
         np.empty((4, 2)), np.empty((5, ready.past.shape[0] + steps)), np.empty(steps), np.empty((2, ready.areas.kind.shape[0]), np.int64),
-        np.zeros(1, np.int64),
+        np.zeros(2, np.int64),
     )  # fmt: skip
 
 
@@ -208,10 +215,12 @@ def judge(ready: Ready, path: Double, desk: Desk, found: Found, n: int) -> None:
             break
     _others(ready, path, desk, flags, value, step)
     comfortable(path, ready.past, ready.shift, ready.filters, desk.comfort, found.comfort[n])
-    value[DDC] = direction(desk.centre, flags, ONCOMING, EXEMPT if ready.switches.ddc_exempt else 0, ready.switches.ddc_window, desk.wrong)
+    value[DDC] = direction(
+        desk.centre, flags, ONCOMING, EXEMPT if ready.switches.ddc_exempt else 0, ready.switches.ddc_window, desk.wrong
+    )
     value[PROGRESS] = 0.0
     if ready.route.lengths.shape[0] > 0:
-        value[PROGRESS], desk.hint[0] = advanced(ready.route, desk.centre, desk.hint[0])
+        value[PROGRESS] = advanced(ready.route, desk.centre, desk.hints)
         if ready.lane_keeping:
             step[ASIDE] = leaves_line(ready.route, desk.centre, flags, EXEMPT if ready.switches.lk_exempt else 0)
             value[LK] = 1.0 if step[ASIDE] < 0 else 0.0
@@ -245,20 +254,20 @@ def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
     exempt = ready.switches.ddc_exempt or ready.switches.lk_exempt
     for t in range(path.shape[0]):
         bits = 0
-        for c in range(4):
-            x, y = corners[t, c, 0], corners[t, c, 1]
+        for q in range(6 if exempt else 5):  # four corners on the ground? the centre on the route? in an intersection?
+            role = DRIVABLE if q < 4 else (ROUTE if q == 4 else CROSSING)
+            x, y = (corners[t, q, 0], corners[t, q, 1]) if q < 4 else (centre[t, 0], centre[t, 1])
             cell = cell_at(x0, y0, scale, nx, ny, x, y)
             sure = known[cell] if cell >= 0 else NOTHING
-            if not sure & DRIVABLE and (sure & NOT_DRIVABLE or not within(ready.areas, kinds, DRIVABLE, x, y)):
-                bits = OFF_ROAD
-                break
-        x, y = centre[t, 0], centre[t, 1]
-        cell = cell_at(x0, y0, scale, nx, ny, x, y)
-        sure = known[cell] if cell >= 0 else NOTHING
-        if not sure & ROUTE and (sure & NOT_ROUTE or not within(ready.areas, kinds, ROUTE, x, y)):
-            bits |= ONCOMING
-        if exempt and (sure & CROSSING or (not sure & NOT_CROSSING and within(ready.areas, kinds, CROSSING, x, y))):
-            bits |= EXEMPT
+            held = bool(sure & role)
+            if not held and not sure & (role << 4):
+                held = search(ready.areas, kinds, role, cell, x, y)
+            if q < 4 and not held:
+                bits |= OFF_ROAD
+            elif q == 4 and not held:
+                bits |= ONCOMING
+            elif q == 5 and held:
+                bits |= EXEMPT
         flags[t] = bits
     if ready.every_state:
         for t in range(path.shape[0]):

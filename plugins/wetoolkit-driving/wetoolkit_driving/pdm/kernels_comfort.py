@@ -1,18 +1,20 @@
 """The kernel of comfort (section 9). Its text to read is ``comfort``.
 
-A Savitzky-Golay filter is linear, so that for L states each is a banded [L, L] matrix; they are made from scipy's own filter, which
-the readable version uses directly. Results are rounded to 8 decimals before they are filtered again or compared, as nuPlan does.
+A Savitzky-Golay filter with mode "interp" is a fixed set of taps in the middle, and at each end the polynomial that fits the last
+window best; so it is done here. The taps are scipy's. Results are rounded to 8 decimals before they are filtered again or compared,
+as nuPlan does.
 """
 
 from __future__ import annotations
 
 import math
 from functools import lru_cache
+from math import perm
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
+from scipy.signal import savgol_coeffs
 
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.pdm.comfort import HIGH, LOW, SHORT, YAW
@@ -25,10 +27,12 @@ VALUE, BRIEF, RATE, YAW_ACCELERATION, YAW_RATE = range(5)
 
 
 class Filters(NamedTuple):
-    """Filters over L states and the bounds of what they give; see ``make_filters``."""
+    """Five filters over L states and the bounds of what they give; see ``make_filters``."""
 
-    matrix: Double  # [5, L, L] value, short value, derivative, yaw acceleration, yaw rate; row j is the response to an impulse at j
-    band: Int  # [5, L, 2] first response that is not 0, and one after the last
+    window: Int  # [5] W
+    taps: Double  # [5, W] of the middle
+    moments: Double  # [5, 4, W] the coefficients of a window's polynomial from its values
+    powers: Double  # [5, 4, W] what each coefficient adds at each place of the window, derived as often as the filter is
     low: Double  # [6]
     high: Double  # [6]
 
@@ -36,25 +40,48 @@ class Filters(NamedTuple):
 @lru_cache(maxsize=64)
 def make_filters(states: int, dt: float, value_window: int, rate_window: int) -> Filters:
     """Filters for ``states`` states of ``dt`` seconds; windows are cut to the number of states."""
-    unit = np.eye(states)
     kinds = ((value_window, 2, 0), (SHORT, 2, 0), (rate_window, 2, 1), (YAW, 3, 2), (YAW, 2, 1))
-    made = [savgol_filter(unit, min(window, states), order, deriv=d, delta=dt, axis=-1) for window, order, d in kinds]
-    matrix = np.ascontiguousarray(np.stack(made))
-    some = matrix != 0.0
-    band = np.stack([some.argmax(-1), states - some[..., ::-1].argmax(-1)], -1)
-    band[~some.any(-1)] = 0
-    return Filters(matrix, band.astype(np.int64), LOW.copy(), HIGH.copy())
+    window = np.array([min(kind[0], states) for kind in kinds])
+    widest = int(window.max())
+    taps, moments, powers = np.zeros((5, widest)), np.zeros((5, 4, widest)), np.zeros((5, 4, widest))
+    for i, (w, (_, order, derivative)) in enumerate(zip(window.tolist(), kinds, strict=True)):
+        taps[i, :w] = savgol_coeffs(w, order, deriv=derivative, delta=dt, use="dot")
+        at = np.arange(w) - (w - 1) / 2  # steps from the window's middle
+        moments[i, : order + 1, :w] = np.linalg.pinv(np.vander(at, order + 1, increasing=True))
+        for power in range(derivative, order + 1):
+            powers[i, power, :w] = perm(power, derivative) * at ** (power - derivative) / dt**derivative
+    return Filters(window, taps, moments, powers, LOW.copy(), HIGH.copy())
 
 
 @kernel
-def _apply(matrix: Double, band: Int, kind: int, values: Double, out: Double) -> None:
-    """out = values filtered."""
+def _apply(filters: Filters, kind: int, values: Double, out: Double) -> None:
+    """out [L] = values [L] filtered."""
+    window, taps, count = filters.window[kind], filters.taps, values.shape[0]
+    half = window // 2
+    lag = half - (window - 1) // 2  # an even window reaches one place further ahead than back
     out[:] = 0.0
-    for j in range(values.shape[0]):
-        value = values[j]
-        if value != 0.0:
-            for i in range(band[kind, j, 0], band[kind, j, 1]):
-                out[i] += matrix[kind, j, i] * value
+    for j in range(window):
+        tap = taps[kind, j]
+        for i in range(count - 2 * half):
+            out[half + i] += tap * values[lag + i + j]
+    _fit_end(filters.moments, filters.powers, kind, window, values, 0, out, 0, half)
+    _fit_end(filters.moments, filters.powers, kind, window, values, count - window, out, window - half, half)
+
+
+@kernel
+def _fit_end(
+    moments: Double, powers: Double, kind: int, window: int, values: Double, start: int, out: Double, first: int, length: int
+) -> None:
+    """Write ``length`` places from the ``first`` one on of the polynomial that fits the window that begins at ``start``."""
+    a, b, c, d = 0.0, 0.0, 0.0, 0.0
+    for j in range(window):
+        value = values[start + j]
+        a += moments[kind, 0, j] * value
+        b += moments[kind, 1, j] * value
+        c += moments[kind, 2, j] * value
+        d += moments[kind, 3, j] * value
+    for i in range(first, first + length):
+        out[start + i] = a * powers[kind, 0, i] + b * powers[kind, 1, i] + c * powers[kind, 2, i] + d * powers[kind, 3, i]
 
 
 @kernel
@@ -105,25 +132,25 @@ def comfortable(path: Double, past: Double, shift: float, filters: Filters, work
     metres (0: there); ``work`` is [5, H + T] of scratch.
     """
     along, raw, across, first, second = work[0], work[1], work[2], work[3], work[4]
-    matrix, band, low, high, before = filters.matrix, filters.band, filters.low, filters.high, past.shape[0]
+    low, high, before = filters.low, filters.high, past.shape[0]
     _accelerations(past, shift, along[:before], raw[:before], across[:before])
     _accelerations(path, shift, along[before:], raw[before:], across[before:])
-    _apply(matrix, band, BRIEF, raw, first)
+    _apply(filters, BRIEF, raw, first)
     _round(first)
-    _apply(matrix, band, RATE, first, second)
+    _apply(filters, RATE, first, second)
     good[2] = _within(second, low[2], high[2])
-    _apply(matrix, band, VALUE, along, first)
+    _apply(filters, VALUE, along, first)
     good[0] = _within(first, low[0], high[0])
-    _apply(matrix, band, VALUE, across, first)
+    _apply(filters, VALUE, across, first)
     good[1] = _within(first, low[1], high[1])
-    _apply(matrix, band, BRIEF, along, first)
+    _apply(filters, BRIEF, along, first)
     _round(first)
-    _apply(matrix, band, RATE, first, second)
+    _apply(filters, RATE, first, second)
     good[3] = _within(second, low[3], high[3])
     start = past[0, 2] if before else path[0, 2]  # derivatives do not see the offset
     last, total = _unwrap(past, start, 0.0, raw[:before])
     _unwrap(path, last, total, raw[before:])
-    _apply(matrix, band, YAW_ACCELERATION, raw, first)
-    _apply(matrix, band, YAW_RATE, raw, second)
+    _apply(filters, YAW_ACCELERATION, raw, first)
+    _apply(filters, YAW_RATE, raw, second)
     good[4] = _within(first, low[4], high[4])
     good[5] = _within(second, low[5], high[5])

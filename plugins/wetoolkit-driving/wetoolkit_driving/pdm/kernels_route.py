@@ -12,6 +12,7 @@ from wetoolkit_driving.jit import kernel
 
 Double = NDArray[np.float64]
 Byte = NDArray[np.uint8]
+Int = NDArray[np.int64]
 
 CHUNK = 16  # segments that share a bounding box
 
@@ -66,12 +67,15 @@ def nearest(route: Route, x: float, y: float, hint: int) -> tuple[float, float, 
 
 
 @kernel
-def advanced(route: Route, centre: Double, hint: int) -> tuple[float, int]:
-    """(metres gained along the route from the first to the last centre, at least 0; segment of the first)."""
+def advanced(route: Route, centre: Double, hints: Int) -> float:
+    """Metres gained along the route from the first to the last centre, at least 0.
+
+    ``hints`` [2]: segments to begin the search with; those found take their place.
+    """
     last = centre.shape[0] - 1
-    first, _, segment = nearest(route, centre[0, 0], centre[0, 1], hint)
-    final, _, _ = nearest(route, centre[last, 0], centre[last, 1], segment)
-    return max(0.0, final - first), segment
+    first, _, hints[0] = nearest(route, centre[0, 0], centre[0, 1], hints[0])
+    final, _, hints[1] = nearest(route, centre[last, 0], centre[last, 1], hints[1])
+    return max(0.0, final - first)
 
 
 @kernel

@@ -146,7 +146,7 @@ def _beyond_its_edge(a: Double, b: Double, f: int, k: int) -> bool:
     return parts
 
 
-@kernel
+@inlined
 def first_meetings(
     path: Double, trig: Double, corners: Double, outline: Double, sweep: Double, shifted: Double, boxes: Double, valid: Bool,
     outlines: Double, windows: Double, k: int, every: int, frames: int, spare: int,
