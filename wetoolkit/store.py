@@ -37,7 +37,7 @@ from wetoolkit.types import Array
 
 T = TypeVar("T")
 STATE_FORMAT = "wetoolkit-state-1"
-FOLDERS = ("policies", "scenes", "rollouts", "experience", "tables", "tables/parts", "report")
+FOLDERS = ("policies", "scenes", "rollouts", "experience", "tables", "tables/parts", "report", "branches")
 
 
 class StageRecord(Config):

@@ -62,10 +62,25 @@ def vary(
 
 def rollout(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, number: ROUND = 1,
+    video: Annotated[bool, typer.Option("--video", help="Also write films to videos/.")] = False,
+    films: Annotated[int, typer.Option("--films", min=0, help="So many films, spread evenly; 0: one of every rollout.")] = 8,
     json: JSON = False,
 ) -> None:  # fmt: skip
     """Let the policy act in scenes. Example: wetool rollout runs/quickstart --input a.safetensors --policy b.safetensors"""
-    _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+    if not video:
+        return _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+    from wetoolkit.cli.films import check, write
+
+    check(experiment, settings or [], out)
+    ended = None
+    try:
+        _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+    except typer.Exit as error:  # some items failed: the others are filmed
+        ended = error
+    write(experiment, settings or [], out, number, files or [], films)
+    if ended is not None:
+        raise ended
+    return None
 
 
 def train(
