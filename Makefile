@@ -2,7 +2,8 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PLUGINS := driving logs minitown learning ray
-EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%)
+CONTRIB := crowd
+EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-loop clean
@@ -12,7 +13,7 @@ help:  ## this list
 
 install: .venv/installed  ## a virtual environment in .venv with the tested versions
 
-.venv/installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml)
+.venv/installed: pyproject.toml constraints.txt $(wildcard plugins/*/pyproject.toml contrib/*/pyproject.toml)
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt torch==2.13.0
 	$(BIN)/pip install --disable-pip-version-check -q -c constraints.txt $(EDITABLE) -e '.[dev]'
@@ -58,6 +59,7 @@ test-peers: install  ## each variant of the PDM score against its origin: make t
 lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 	$(BIN)/mypy
+	MYPYPATH=contrib/wetoolkit-crowd:plugins/wetoolkit-learning $(BIN)/mypy -p wetoolkit_crowd
 	$(BIN)/lint-imports
 	$(BIN)/wetool schemas --check
 

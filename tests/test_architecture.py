@@ -20,8 +20,8 @@ BANNED = re.compile(r"\b(lane|ego|vehicle|nuplan)s?\b", re.IGNORECASE)
 LONGEST = 420  # lines of a module
 HEAVY = {"torch", "numpy", "numba", "scipy", "shapely", "polars", "pydantic", "pandas", "pyogrio", "matplotlib"}
 CORE = sorted(ROOT.rglob("*.py"))
-SOURCES = sorted([*CORE, *(HOME / "plugins").glob("*/wetoolkit_*/**/*.py")])
-PLUGINS = sorted((HOME / "plugins").glob("*/wetoolkit_*/plugin.py"))
+SOURCES = sorted([*CORE, *(path for where in ("plugins", "contrib") for path in (HOME / where).glob("*/wetoolkit_*/**/*.py"))])
+PLUGINS = sorted(path for where in ("plugins", "contrib") for path in (HOME / where).glob("*/wetoolkit_*/plugin.py"))
 
 
 def name(path):
