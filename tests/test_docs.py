@@ -69,6 +69,16 @@ def test_the_plugin_of_the_docs_works_as_installed(tmp_path: Path) -> None:
     assert "passed" in done.stdout
 
 
+def test_the_scorer_of_the_docs_conforms(tmp_path: Path) -> None:
+    pytest.importorskip("wetoolkit_driving", reason="the page scores driving")
+    page = ROOT / "docs" / "conformance.md"
+    for _, name, text in blocks(page, "file="):
+        (tmp_path / name.split("file=")[1].strip()).write_text(text)
+    script = "\n".join(text for _, _, text in blocks(page, "run"))
+    done = execute(script, tmp_path, WETOOLKIT_PLUGINS="wetoolkit,wetoolkit-driving")
+    assert "0 failed" in done.stdout and (tmp_path / "runs" / "conformance" / "reward-pdms-my_scorer.json").is_file()
+
+
 def install(folder: Path) -> None:
     """What `pip install -e .` leaves behind: the metadata by which the entry point is found."""
     project = tomllib.loads((folder / "pyproject.toml").read_text())["project"]

@@ -26,7 +26,7 @@ Array = NDArray[Any]
 Bool = NDArray[np.bool_]
 Double = NDArray[np.float64]
 
-MADE = 12  # scenes made where no folder is given
+MADE = 8  # scenes made where no folder is given
 TOLERANCE = {"score": 1e-9, "ep": 1e-9, "ep_batch": 1e-9, "score_batch": 1e-9, "progress_raw": 1e-6, "simulated_states": 1e-6}
 THREE = ("nc", "ddc")  # decisions that may be 0.5
 
