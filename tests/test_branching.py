@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -173,13 +174,18 @@ def test_films_have_a_picture_a_step_and_the_sheet_a_still_a_film(folder: Path) 
     assert len(films) == 3
     _, record = recorded(session(folder), SCENE)
     for path in films:
-        frames, seconds = imageio_ffmpeg.count_frames_and_secs(str(path))
-        assert frames == record.end - record.clock.now
-        assert seconds == pytest.approx(frames * record.clock.dt, abs=0.1)
+        assert len(decoded(path, 64, 96)) == record.end - record.clock.now
     with Image.open(folder / "videos" / "rollout-1.png") as sheet:
         assert sheet.size == (2 * 96, 2 * 64)
     assert wetool(["branch", str(folder), SCENE, "--at", "1", "--video"]) == OK
     assert sorted(path.name for path in (folder / "branches").glob("*/*")) == ["00-recorded.mp4", "01-branch.mp4", "sheet.png"]
+
+
+def decoded(path: Path, height: int, width: int) -> np.ndarray:
+    """The pictures [T, H, W, 3] of a film."""
+    command = [imageio_ffmpeg.get_ffmpeg_exe(), "-loglevel", "error", "-i", str(path), "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
+    raw = subprocess.run(command, check=True, capture_output=True).stdout
+    return np.frombuffer(raw, np.uint8).reshape(-1, height, width, 3)
 
 
 def test_pictures_come_out_as_they_went_in(tmp_path: Path) -> None:
@@ -187,10 +193,7 @@ def test_pictures_come_out_as_they_went_in(tmp_path: Path) -> None:
     shades = [20, 120, 220]
     pictures = [np.full((32, 48, 3), shade, np.uint8) for shade in shades]
     assert write_film(tmp_path / "a.mp4", pictures, 10.0) == 3
-    reader = imageio_ffmpeg.read_frames(str(tmp_path / "a.mp4"))
-    assert next(reader)["size"] == (48, 32)
-    seen = [np.frombuffer(frame, np.uint8).mean() for frame in reader]
-    np.testing.assert_allclose(seen, shades, atol=6)
+    np.testing.assert_allclose(decoded(tmp_path / "a.mp4", 32, 48).mean((1, 2, 3)), shades, atol=6)
     write_sheet(tmp_path / "s.png", pictures)
     with Image.open(tmp_path / "s.png") as image:
         sheet = np.asarray(image)
@@ -216,7 +219,7 @@ def test_pictures_that_make_no_film_leave_nothing_behind(tmp_path: Path, shapes:
 
 def test_a_film_where_nothing_can_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises((StoreError, OSError)):
+    with pytest.raises(StoreError, match="cannot be written"):
         write_film(tmp_path / "file" / "a.mp4", [np.zeros((32, 48, 3), np.uint8)], 10.0)
 
 

@@ -6,7 +6,9 @@ Needs the extra ``video`` (imageio-ffmpeg, which brings ffmpeg along, and pillow
 from __future__ import annotations
 
 import importlib
+import itertools
 import math
+import subprocess
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from wetoolkit.errors import PluginError, StoreError, ValidationError
+from wetoolkit.errors import PluginError, StoreError
 from wetoolkit.events import Event
 from wetoolkit.kinds import SupportsFilm
 from wetoolkit.types import Array, Rollout, require
@@ -59,39 +61,50 @@ def _still(rollout: Rollout[Any], events: Sequence[Event]) -> int:
 
 def write_film(path: Path, pictures: Iterable[Array], rate: float) -> int:
     """Write pictures [H, W, 3] uint8 of one even size as an H.264 mp4, ``rate`` a second; whole or not at all. Returns how many."""
-    ffmpeg = _needed("imageio_ffmpeg")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary, writer, count, shape = path.with_name(f".{path.name}.tmp.mp4"), None, 0, (0, 0, 0)
+    program = str(_needed("imageio_ffmpeg").get_ffmpeg_exe())
+    rest = iter(pictures)
+    first = next(rest, None)
+    require(first is not None, "there are no pictures", "frames", "film at least one step")
+    assert first is not None
+    height, width = _size(first)
+    temporary = path.with_name(f".{path.name}.tmp.mp4")
+    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{width}x{height}", "-r", f"{rate:g}", "-i", "-"]
+    coded = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1", "-movflags", "+faststart", str(temporary)]
+    count = 0
     try:
-        for picture in pictures:
-            if writer is None:
-                shape = picture.shape
-                require(len(shape) == 3 and shape[2] == 3, f"shape {shape}", "frames", "give [H, W, 3] uint8")
-                require(shape[0] % 2 == shape[1] % 2 == 0, f"shape {shape}", "frames", "H.264 needs an even height and width")
-                size = (shape[1], shape[0])
-                quiet = ["-movflags", "+faststart", "-threads", "1", "-loglevel", "error"]
-                writer = ffmpeg.write_frames(
-                    str(temporary), size, fps=rate, codec="libx264", macro_block_size=2, output_params=quiet
-                )
-                writer.send(None)
-            require(picture.shape == shape and picture.dtype == np.uint8, f"{picture.dtype}{picture.shape}", "frames", "one size")
-            writer.send(np.ascontiguousarray(picture))
-            count += 1
-        if writer is None:
-            raise ValidationError("there are no pictures", field="frames", way_out="film at least one step")
-        writer.close()
-        writer = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with subprocess.Popen(
+            [program, "-y", "-loglevel", "error", *source, *coded], stdin=subprocess.PIPE, stderr=subprocess.PIPE
+        ) as ffmpeg:
+            assert ffmpeg.stdin is not None and ffmpeg.stderr is not None
+            with suppress(BrokenPipeError):  # ffmpeg gave up: it says why below
+                for picture in itertools.chain([first], rest):
+                    require(_size(picture) == (height, width), f"shape {picture.shape}", "frames", f"one size: {first.shape}")
+                    ffmpeg.stdin.write(np.ascontiguousarray(picture).tobytes())
+                    count += 1
+                ffmpeg.stdin.close()
+            said = ffmpeg.stderr.read().decode(errors="replace").strip()
+        if ffmpeg.returncode:
+            raise OSError(said or f"ffmpeg ended with {ffmpeg.returncode}")
         temporary.replace(path)
     except OSError as error:
         raise StoreError(
             f"the film cannot be written: {error}", file=path, way_out="make room, or choose another folder"
         ) from error
     finally:
-        if writer is not None:
-            with suppress(OSError):
-                writer.close()
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
     return count
+
+
+def _size(picture: Array) -> tuple[int, int]:
+    """(height, width) of a picture that can be filmed."""
+    shape = picture.shape
+    require(
+        len(shape) == 3 and shape[2] == 3 and picture.dtype == np.uint8, f"{picture.dtype} {shape}", "frames", "[H, W, 3] uint8"
+    )
+    require(shape[0] % 2 == shape[1] % 2 == 0, f"shape {shape}", "frames", "H.264 needs an even height and width")
+    return shape[0], shape[1]
 
 
 def write_sheet(path: Path, stills: Sequence[Array], columns: int = 2) -> None:
