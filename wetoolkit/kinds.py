@@ -294,6 +294,42 @@ class SupportsConditions(Protocol):
         """Setting -> value for rollouts of ``horizon`` seconds (None: the config's). Scores compare only where they are equal."""
 
 
+class Drive(Protocol[W]):
+    """Some scenes on their way, one decision after the other: what a simulator with ``SupportsSteps`` gives."""
+
+    @property
+    def over(self) -> Sequence[bool]:
+        """For each scene whether its horizon is reached."""
+
+    def situations(self) -> Sequence[Situation[W]]:
+        """Each scene at the step that it has reached."""
+
+    def step(self, plans: Float) -> None:
+        """Let plans [B, T, D] be carried out until the next decision; rows of scenes that are over are not looked at."""
+
+    def rollouts(self, name: str) -> Sequence[Rollout[W]]:
+        """What was done so far by the policy of this name. At the end, what ``rollout`` gives for the same plans."""
+
+
+@runtime_checkable
+class SupportsSteps(Protocol):
+    """A simulator that can be led from outside, decision by decision: by an RL library, a notebook, a person."""
+
+    def begin(self, scenes: Sequence[Scene[Any]], seeds: Sequence[int], horizon: float | None = None) -> Drive[Any]:
+        """The scenes before their first decision."""
+
+
+@runtime_checkable
+class SupportsControls(Protocol):
+    """A domain whose plans can be steered by a few numbers."""
+
+    def controls(self) -> tuple[tuple[str, ...], Float, Float]:
+        """Names with units, lowest [C] and highest [C] values."""
+
+    def steered(self, situations: Sequence[Situation[Any]], controls: Float) -> Float:
+        """Plans [B, T, D] of bodies that hold controls [B, C] from now on."""
+
+
 @runtime_checkable
 class SupportsBranch(Protocol):
     """A simulator that takes up a rollout at any of its steps, with the state it had there."""

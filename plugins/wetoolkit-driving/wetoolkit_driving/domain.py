@@ -9,6 +9,7 @@ import numpy as np
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
 from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Situation
+from wetoolkit_driving import steering
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
 from wetoolkit_driving.types import Byte, World
@@ -44,6 +45,14 @@ class Driving:
                 states = world.ego.states[first - 1 : first + PLAN.steps, :3]
                 plans[b], known[b] = relative(states[0], states[1:]), True
         return plans, known
+
+    def controls(self) -> tuple[tuple[str, ...], Float, Float]:
+        """Acceleration and steering angle."""
+        return steering.NAMES, steering.LOW, steering.HIGH
+
+    def steered(self, situations: Sequence[Situation[World]], controls: Float) -> Float:
+        """Plans [B, 40, 3] of egos that hold (acceleration, steering angle) [B, 2]; see ``wetoolkit_driving.steering``."""
+        return steering.steered(situations, np.asarray(controls, np.float64), PLAN.steps, PLAN.dt).astype(np.float32)
 
     def frames(self, rollout: Rollout[World], logged: World | None, events: Sequence[Event]) -> Iterator[Byte]:
         """Top-down pictures; see ``wetoolkit_driving.film``."""

@@ -27,6 +27,7 @@ from wetoolkit_driving.dynamics import to_world, track_and_simulate
 from wetoolkit_driving.extend import extended
 from wetoolkit_driving.geometry import wrap_angle
 from wetoolkit_driving.observe import observe
+from wetoolkit_driving.stepping import SteppedDrive
 from wetoolkit_driving.traffic.engine import Traffic, forget, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
 from wetoolkit_driving.traffic.reaction import Call, Guests, guests_of, let_react
@@ -108,6 +109,10 @@ class ClosedLoop:
         drives = [self._begin(*job, traffic, horizon) for job in zip(range(len(scenes)), scenes, seeds, strict=True)]
         self._run(drives, [scene.clock.now for scene in scenes], policy, traffic)
         return [self._finish(drive, policy, traffic) for drive in drives]
+
+    def begin(self, scenes: Sequence[Scene[World]], seeds: Sequence[int], horizon: float | None = None) -> SteppedDrive:
+        """The scenes before their first decision, to be led from outside."""
+        return SteppedDrive(self, scenes, seeds, horizon)
 
     def branch(
         self, scenes: Sequence[Scene[World]], records: Sequence[Rollout[World]], steps: Sequence[int], policy: Policy[World],

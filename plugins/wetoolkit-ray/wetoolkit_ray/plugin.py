@@ -15,7 +15,6 @@ def components() -> list[Component]:
             target="wetoolkit_ray.executor:Ray",
             config="wetoolkit_ray.executor:RayConfig",
             summary="actors on a Ray cluster, or on a local one of its own; retries, time-outs, resources, survives killed workers",
-            contract="1.1",
             needs=("ray",),
         )
     ]
