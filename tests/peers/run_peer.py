@@ -1,4 +1,4 @@
-"""Score cases with a peer's own code: python run_peer.py {navsim-1.1,epdms-2.2,world-engine} IN OUT, in the peers' environment.
+"""Score cases with a peer's own code: python run_peer.py PEER IN OUT, in the peers' environment; PEER is a key of ``PEERS``.
 
 Reads IN/*.npz (``compare.py`` writes them), runs the peer as its own scripts do, and writes OUT/*.npz of numbers. Nothing of the
 peers is replaced but what reads logs and maps from disk.
@@ -197,12 +197,50 @@ def world_engine(case: Case) -> dict[str, Any]:
     return kept | made.seen(case, observation, 41) | {"reference": case["pdm_closed_states"], "seconds": np.array(spent)}
 
 
+def aggregation(tables: Case) -> dict[str, Any]:
+    """NAVSIM v2.2's extended comfort, weights and two-stage aggregation over tables of frames."""
+    import pandas as pd
+    from navsim.planning.script import run_pdm_score as script
+    from navsim.planning.simulation.planner.pdm_planner.scoring.pdm_scorer import PDMScorerConfig
+
+    weights, groups = PDMScorerConfig().weighted_metrics_array, tables["groups"]  # [G, 1 + M, 2] rows: now, before
+    columns = {name: i for i, name in enumerate(tables["names"].tolist())}
+    rows = []
+    for r, terms in enumerate(tables["terms"]):
+        mean = [terms[columns[name]] for name in ("ep", "ttc", "lk", "comfort")] + [np.nan]
+        rows.append(
+            {
+                "token": f"f{r}",
+                "start_time": tables["time"][r],
+                "endpoint_x": tables["end"][r, 0],
+                "endpoint_y": tables["end"][r, 1],
+                "start_point_x": tables["start"][r, 0],
+                "start_point_y": tables["start"][r, 1],
+                "ego_simulated_states": tables["states"][r],
+                "weighted_metrics": np.array(mean),
+                "weighted_metrics_array": weights,
+                "multiplicative_metrics_prod": np.prod([terms[columns[name]] for name in ("nc", "dac", "ddc", "tlc")]),
+            }
+        )
+    mapping = {tuple(f"f{r}" for r in g[0]): [tuple(f"f{r}" for r in pair) for pair in g[1:]] for g in groups}
+    frame = script.compute_final_scores(script.create_scene_aggregators(mapping, pd.DataFrame(rows), SAMPLING))
+    whole, first, second = script.calculate_individual_mapping_scores(frame[["score", "token", "weight"]], mapping)
+    ordered = frame.set_index("token").loc[[row["token"] for row in rows]]
+    return {
+        "ec": ordered["two_frame_extended_comfort"].to_numpy(np.float64),
+        "weight": ordered["weight"].to_numpy(np.float64),
+        "score": ordered["score"].to_numpy(np.float64),
+        "two_stage": np.array([whole["score"], first["score"], second["score"]], np.float64),
+        "seconds": np.array(0.0),
+    }
+
+
 def stacked(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
     """One array [N, ...] a result."""
     return {name: np.array([row[name] for row in rows]) for name in rows[0]}
 
 
-PEERS = {"navsim-1.1": navsim_11, "epdms-2.2": epdms_22, "world-engine": world_engine}
+PEERS = {"navsim-1.1": navsim_11, "epdms-2.2": epdms_22, "world-engine": world_engine, "aggregation": aggregation}
 
 
 def main(peer: str, source: Path, target: Path) -> None:

@@ -16,6 +16,7 @@ from wetoolkit_driving.types import AgentClass, AreaKind, Signal, World
 Arrays = dict[str, Any]
 NOW_US = 1_625_000_000_000_000  # a time as logs have them: sampling truncates it to microseconds
 SAMPLES = 11  # of 0.5 s
+WORLDS: dict[str, tuple[World, int]] = {}  # what the scenes were made from, and the step; the parity cases have none
 
 
 def parity(count: int) -> Iterator[tuple[str, Arrays]]:
@@ -41,6 +42,7 @@ def random_roads(count: int, seeds: range) -> Iterator[tuple[str, Arrays]]:
     for seed in seeds:
         rng = np.random.default_rng(seed)
         world = _random_world(rng)
+        WORLDS[f"random_{seed:03d}"] = world, 20
         yield f"random_{seed:03d}", of_world(world, 20, _plans(rng, float(world.ego.states[20, 3]), count))
 
 
@@ -53,6 +55,7 @@ def town(count: int, windows: int) -> Iterator[tuple[str, Arrays]]:
     for i, ref in enumerate(refs[:: max(1, len(refs) // windows)][:windows]):
         scenario = data.load(ref)
         world, now = scenario.world, scenario.clock.now
+        WORLDS[f"town_{i:03d}"] = world, now
         yield f"town_{i:03d}", of_world(world, now, _plans(np.random.default_rng(i), float(world.ego.states[now, 3]), count))
 
 

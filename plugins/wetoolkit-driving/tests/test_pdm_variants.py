@@ -432,3 +432,25 @@ def test_things_are_half_a_collision_in_every_variant():
     scene = from_world(straight_world([actor(20, 0, kind=AgentClass.BARRIER)]), 20)
     for variant in VARIANTS.values():
         assert score_readable(scene, straight_states(10.0), variant).nc.tolist() == [0.5]
+
+
+def test_two_stages_come_to_what_navsim_comes_to():
+    names = ("groups", "names", "states", "terms", "start", "end", "expected_ec", "expected_weight", "expected_score")
+    with np.load(CASES / "aggregate" / "two_stage.npz", allow_pickle=False) as file:
+        groups, terms_names, states, terms, start, end, ec, weight, score = (file[name] for name in names)
+        expected = file["expected_two_stage"]
+    assert set(ec.tolist()) == {0.0, 1.0}
+    frames = [
+        aggregate.Frame(dict(zip(terms_names.tolist(), t.tolist(), strict=True)), s, a, b)
+        for t, s, a, b in zip(terms, states, start, end, strict=True)
+    ]
+    made = []
+    for rows in groups:
+        pairs = [aggregate.Pair(frames[now], frames[before]) for now, before in rows]
+        for pair, (now, before) in zip(pairs, rows, strict=True):
+            assert aggregate.extended_comfort(pair.now.states[None], pair.before.states[None])[0] == ec[now] == ec[before]
+            assert aggregate.frame_scores(pair) == pytest.approx((score[now], score[before]), abs=1e-12)
+        assert aggregate.start_weights(end[rows[0, 0]], start[rows[1:, 0]]) == pytest.approx(weight[rows[1:, 0]], abs=1e-12)
+        made.append(aggregate.Group(pairs[0], pairs[1:]))
+    total_of = aggregate.two_stage(made)
+    assert (total_of.score, total_of.first, total_of.second) == pytest.approx(tuple(expected), abs=1e-12)
