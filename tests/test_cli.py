@@ -172,7 +172,7 @@ def test_schemas_are_written_checked_and_mended(wetool, tmp_path, monkeypatch):
     assert wetool("schemas", "--write")[0] == OK
     assert wetool("schemas", "--check")[0] == OK
     names = sorted(path.relative_to(tmp_path / "schemas").as_posix() for path in (tmp_path / "schemas").rglob("*.json"))
-    assert names == ["executor/process.json", "executor/serial.json", "experiment.json", "manifest.json"]
+    assert names == ["api.json", "executor/process.json", "executor/serial.json", "experiment.json", "manifest.json"]
     (tmp_path / "schemas" / "experiment.json").write_text("{}")
     (tmp_path / "schemas" / "old.json").write_text('{"x-distribution": "wetoolkit"}')
     (tmp_path / "schemas" / "other.json").write_text('{"x-distribution": "wetoolkit-sailing"}')

@@ -10,6 +10,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from wetoolkit.api import api
 from wetoolkit.component import Component
 from wetoolkit.errors import StoreError
 from wetoolkit.registry import DUPLICATE, OK, Entry, Registry, imported
@@ -39,6 +40,7 @@ def schemas(registry: Registry) -> dict[str, dict[str, Any]]:
     from wetoolkit.store import Manifest
 
     found = {"experiment.json": _schema(Experiment, "wetoolkit"), "manifest.json": _schema(Manifest, "wetoolkit")}
+    found["api.json"] = {"title": "public names of the core", OWNER: "wetoolkit", **api()}
     for entry in registry.entries:
         if isinstance(entry.component, Component) and entry.state in (OK, DUPLICATE) and entry.source.version:
             found[file_of(entry)] = component_schema(entry)
