@@ -326,6 +326,15 @@ def test_scenes_that_do_not_fit_together_are_refused(name, value, what, cases):
         scene_of({**cases[0].inputs, name: value})
 
 
+def test_things_need_no_velocity_and_agents_do(cases):
+    inputs, things = cases[0].inputs, cases[0].inputs["obj_type"] > 2
+    assert things.any()
+    still = {**inputs, "obj_first_velocity": np.where(things[:, None], np.nan, inputs["obj_first_velocity"])}
+    assert (score_fast(still)["score"] == score_fast(inputs)["score"]).all()
+    with pytest.raises(ValidationError, match="first_speed"):
+        scene_of({**inputs, "obj_first_velocity": np.full_like(inputs["obj_first_velocity"], np.nan)})
+
+
 def test_too_few_frames_are_refused(cases):
     short = {name: value[:45] if name in ("obj_corners", "map_red") else value for name, value in cases[0].inputs.items()}
     with pytest.raises(ValidationError, match="45 frames"):

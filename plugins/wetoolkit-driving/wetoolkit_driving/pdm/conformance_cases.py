@@ -19,7 +19,7 @@ from wetoolkit.errors import DataError
 from wetoolkit.types import require
 from wetoolkit_driving.pdm.areas import index_areas
 from wetoolkit_driving.pdm.scene import PdmScene
-from wetoolkit_driving.types import Vehicle
+from wetoolkit_driving.types import AgentClass, Vehicle
 
 Array = NDArray[Any]
 Double = NDArray[np.float64]
@@ -175,7 +175,7 @@ def scene_of(inputs: Inputs) -> PdmScene:
         boxes=np.where(away[..., None, None], 0.0, corners),
         valid=~away,
         kind=inputs["obj_type"].astype(np.uint8),
-        first_speed=np.hypot(*np.asarray(inputs["obj_first_velocity"], np.float64).reshape(-1, 2).T),
+        first_speed=_first_speed(inputs),
         centerline=np.array(inputs["centerline"], np.float64).reshape(len(inputs["centerline"]), -1)[:, :2].copy(),
         ids=tuple(map(str, inputs.get("obj_token", range(corners.shape[1])))),
         past=np.array(inputs.get("ego_past", np.zeros((0, 11))), np.float64),
@@ -184,6 +184,12 @@ def scene_of(inputs: Inputs) -> PdmScene:
     )
     scene.validate()
     return scene
+
+
+def _first_speed(inputs: Inputs) -> Double:
+    """[K] m/s; things have none to speak of, and files say NaN for them."""
+    speed = np.hypot(*np.asarray(inputs["obj_first_velocity"], np.float64).reshape(-1, 2).T)
+    return np.where(np.isnan(speed) & (inputs["obj_type"] > AgentClass.BICYCLE), 0.0, speed)
 
 
 def _vehicle(half_width: float, half_length: float, to_centre: float, base: float) -> Vehicle:
