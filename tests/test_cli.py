@@ -227,3 +227,8 @@ def test_the_schemas_in_the_repository_are_current(monkeypatch):
     registry = load_registry()
     wrong = [f"{row.file}: {row.state}" for row in schema.compare(folder, schema.schemas(registry), registry) if row.wrong]
     assert not wrong, "run `wetool schemas --write`"
+
+
+def test_parts_without_a_conformance_kit_are_named(wetool):
+    code, _, err = wetool("conformance", "toy")
+    assert code == BAD_INPUT and "has no conformance kit" in err and "SupportsConformance" in err

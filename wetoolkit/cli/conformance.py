@@ -49,7 +49,12 @@ def conformance(
     if cases is not None and not cases.is_dir():
         raise DataError("is no folder", file=cases, way_out="give a folder of cases, or none to have them made")
     rows = list(_watched(tested.conform(cases, load_module(against) if against else None), json))
-    document = {"part": label, "metric": str(getattr(tested, "metric", "")), "cases": str(cases or "made"), "against": against}
+    document: dict[str, Any] = {
+        "part": label,
+        "metric": str(getattr(tested, "metric", "")),
+        "cases": str(cases or "made"),
+        "against": against,
+    }
     document |= {"versions": versions(), "checks": [asdict(row) for row in rows]}
     target = out or Path("runs") / "conformance" / f"{_stem(label, variant, against)}.json"
     write_atomic(target, (json_.dumps(plain(document), indent=2, ensure_ascii=False) + "\n").encode())
