@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import tempfile
 from functools import cache
-from typing import Any
+from pathlib import Path
 
-import numpy as np
 from wetoolkit_crowd.domain import PLAN, Crowd
 from wetoolkit_crowd.eth_ucy import EthUcy, EthUcyConfig
-from wetoolkit_crowd.examples import SMALL, CrowdExamples, Windows
+from wetoolkit_crowd.examples import SMALL, CrowdExamples, Windows, write_recordings
 from wetoolkit_crowd.miner import CrowdMiner, CrowdMinerConfig
 from wetoolkit_crowd.plaza import Plaza, PlazaConfig
 from wetoolkit_crowd.reward import CrowdReward, CrowdRewardConfig
@@ -69,6 +69,11 @@ def prepared() -> CrowdVocabulary:
     return CrowdExamples().learner()
 
 
+@cache
+def experienced() -> Experience:
+    return Windows("train").experience(prepared())
+
+
 class TestCrowdVocabulary(PolicyContract):
     examples = CrowdExamples()
     tolerance = 1e-5
@@ -121,7 +126,7 @@ class Trains(AlgorithmContract):
         return TestCrowdVocabulary().make()
 
     def experience(self) -> Experience:
-        return Windows("train").experience(self.policy())
+        return experienced()
 
 
 class TestImitationInACrowd(Trains):
@@ -142,25 +147,9 @@ class TestEthUcy(DatasetContract):
 
 
 @cache
-def written() -> Any:
+def written() -> Path:
     """A folder of small recordings in both layouts, made once."""
-    import tempfile
-    from pathlib import Path
-
-    folder = Path(tempfile.mkdtemp(prefix="eth-ucy-"))
-    rng = np.random.default_rng(0)
-    for name in ("zara01", "zara02", "eth"):
-        rows = []
-        for person in range(6):
-            first, at, velocity = int(rng.integers(20)), rng.uniform(0, 10, 2), rng.uniform(-1.4, 1.4, 2)
-            rows += [(first + k, person, *(at + 0.4 * k * velocity)) for k in range(30)]
-        rows.sort()
-        if name == "eth":
-            lines = [f"{6 * f + 780}e0 {p}.0 {x} 0 {y} 0 0 0" for f, p, x, y in rows]
-        else:
-            lines = [f"{10 * f}\t{p}\t{x:.3f}\t{y:.3f}" for f, p, x, y in rows]
-        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
-    return folder
+    return write_recordings(Path(tempfile.mkdtemp(prefix="eth-ucy-")))
 
 
 def test_the_examples_plans_fit() -> None:

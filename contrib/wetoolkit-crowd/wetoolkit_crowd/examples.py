@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
@@ -112,4 +113,20 @@ def scene(of: World, now: int = 0, name: str = "made") -> Scene[World]:
     return CrowdReplay(CrowdReplayConfig()).reconstruct(scenario(of, now, name), None, 0)
 
 
-__all__ = ["SMALL", "CrowdExamples", "Windows", "scenario", "scene", "walker", "world"]
+def write_recordings(folder: Path) -> Path:
+    """Three small recordings in the text format of ETH and UCY: zara01 and zara02 with 4 columns, eth with 8. Returns the folder."""
+    rng = np.random.default_rng(0)
+    for name in ("zara01", "zara02", "eth"):
+        rows = []
+        for person in range(6):
+            first, at, velocity = int(rng.integers(20)), rng.uniform(0, 10, 2), rng.uniform(-1.4, 1.4, 2)
+            rows += [(first + k, person, *(at + 0.4 * k * velocity)) for k in range(30)]
+        wide = name == "eth"
+        lines = [
+            f"{6 * f + 780}e0 {p}.0 {x} 0 {y} 0 0 0" if wide else f"{10 * f}\t{p}\t{x:.3f}\t{y:.3f}" for f, p, x, y in sorted(rows)
+        ]
+        (folder / f"{name}.txt").write_text("\n".join(lines) + "\n")
+    return folder
+
+
+__all__ = ["SMALL", "CrowdExamples", "Windows", "scenario", "scene", "walker", "world", "write_recordings"]
