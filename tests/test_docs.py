@@ -53,6 +53,14 @@ def test_marked_blocks_run(name: str, folder: Path) -> None:
             execute(script, folder, language)
 
 
+def test_another_domain_is_gone_through_from_top_to_bottom(folder: Path) -> None:
+    pytest.importorskip("wetoolkit_crowd", reason="the page goes through contrib/wetoolkit-crowd")
+    for language in ("python", "bash"):
+        script = "\n".join(text for of, _, text in blocks(ROOT / "docs" / "another-domain.md", "run") if of == language)
+        done = execute(script, folder, language, WETOOLKIT_PLUGINS="wetoolkit,wetoolkit-learning,wetoolkit-crowd")
+    assert "personal" in done.stdout
+
+
 def test_the_plugin_of_the_docs_works_as_installed(tmp_path: Path) -> None:
     pytest.importorskip("wetoolkit_driving", reason="the page writes a policy for driving")
     page = ROOT / "docs" / "write-a-plugin.md"
