@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from enum import IntEnum, StrEnum
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
 import numpy as np
 import pytest
@@ -165,3 +165,16 @@ def _outer() -> Outer[Inner]:
 def test_world_is_the_toy() -> None:
     world = ToyWorld(np.zeros((3, 2), np.float32), np.zeros((1, 3, 2), np.float32), np.ones((1, 3), bool))
     assert equal(decode(ToyWorld, *encode(world)), world)
+
+
+@dataclass(frozen=True)
+class Drive:
+    kind: Literal["tracked", "legged", 2]
+
+
+def test_literals_are_read_and_nothing_else_in_their_place():
+    for kind in ("tracked", 2):
+        assert decode(Drive, *encode(Drive(kind))).kind == kind
+    for wrong in ("winged", "2", 2.0, None):
+        with pytest.raises(StoreError, match="one of 'tracked', 'legged', 2"):
+            decode(Drive, {}, {"kind": wrong})

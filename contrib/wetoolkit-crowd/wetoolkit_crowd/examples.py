@@ -114,7 +114,7 @@ def scene(of: World, now: int = 0, name: str = "made") -> Scene[World]:
 
 
 def write_recordings(folder: Path) -> Path:
-    """Three small recordings in the text format of ETH and UCY: zara01 and zara02 with 4 columns, eth with 8. Returns the folder."""
+    """Three small recordings in the text format of ETH and UCY, zara01 and zara02 with 4 columns, eth with 8; the folder."""
     rng = np.random.default_rng(0)
     for name in ("zara01", "zara02", "eth"):
         rows = []
