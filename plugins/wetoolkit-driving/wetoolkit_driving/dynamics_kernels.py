@@ -1,7 +1,7 @@
 """Numba twins of ``dynamics``, one car at a time. The text to read is ``dynamics``; tests hold the two equal.
 
-Sines and cosines of a plan's headings are made once and used by the speed fit and by the tracker; a heading's own and the tangent of
-the steering angle go from one step to the next.
+Sines and cosines of a plan's headings are made once and used by the speed fit and by the tracker; a heading's own and the tangent
+of the steering angle go from one step to the next.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def principal(angle: float) -> float:
 def _command(
     states: Double, row: int, poses: Double, cos: float, sin: float, speed: Double, curvature: Double, index: int, wheel_base: float
 ) -> tuple[float, float]:
-    """(acceleration, steering rate) of the tracker for states[row] at step ``index``, where the plan's heading has this cos and sin."""
+    """(acceleration, steering rate) of the tracker for states[row] at step ``index``; cos and sin are its heading's there."""
     dt, last = 0.1, min(index + 10, speed.shape[0] - 1)
     target, now = speed[last], states[row, 3]
     if target <= 0.2 and now <= 0.2:

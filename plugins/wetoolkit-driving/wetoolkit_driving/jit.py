@@ -1,6 +1,9 @@
 """One decorator for every numba kernel: compiled once, cached on disk, numpy's rules for division by zero, no threads.
 
 A kernel's cache follows its own file only: after a change in a kernel that others call, remove the ``__pycache__`` folders.
+
+The first use of a version compiles, which takes seconds of silence a kernel; the first compilation in a process says so on stderr,
+once (``Notice``). Kernels of other packages are none of its business.
 """
 
 from __future__ import annotations
@@ -9,8 +12,33 @@ from collections.abc import Callable
 from typing import TypeVar, cast
 
 from numba import njit
+from numba.core import event
+from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., object])
+
+PACKAGE = "wetoolkit"
+SECONDS = 60  # about what it takes one core to compile all kernels of this package
+
+
+class Notice(event.Listener):  # type: ignore[misc]
+    """Says on stderr, before the first kernel of ours is compiled, that this takes a while and happens once."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self.console = console or Console(stderr=True, highlight=False)
+        self.given = False
+
+    def on_start(self, happening: event.Event) -> None:
+        module = getattr(getattr(happening.data["dispatcher"], "py_func", None), "__module__", "") or ""
+        if not self.given and module.startswith(PACKAGE):
+            self.given = True
+            self.console.print(f"wetoolkit: compiling kernels, once per version: up to {SECONDS} s on one core ...", style="dim")
+
+    def on_end(self, happening: event.Event) -> None:
+        """Nothing: what comes next is a result or another kernel."""
+
+
+event.register("numba:compile", Notice())  # kernels found on disk are not compiled and raise no event
 
 
 def kernel(function: F) -> F:

@@ -1,9 +1,9 @@
 """Map polygons indexed so that "is this point strictly inside?" looks at one byte, or at a few edges.
 
 Two indexes: a raster of the map (``grid``) says for most places which polygons hold them; where an edge is near, the polygon's own
-slabs lead to the edges that count: each ring's height is cut into as many slabs as it has edges, and a point meets the edges of its
-own slab. The answer is exactly that of ``geometry.inside_ring`` over the whole ring (tested): the other edges cannot cross the point's
-horizontal line.
+slabs lead to the edges that count: each ring's height is cut into as many slabs as it has edges, and a point meets the edges of
+its own slab. The answer is exactly that of ``geometry.inside_ring`` over the whole ring (tested): the other edges cannot cross the
+point's horizontal line.
 
 Rings have no holes (``RoadMap`` has none; readers split or fill them and say so). A ring that crosses itself has the inside of the
 even-odd rule; a degenerate one (all points on a line) has none.

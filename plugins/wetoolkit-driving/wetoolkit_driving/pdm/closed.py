@@ -17,12 +17,14 @@ from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.types import Observation, ObservationSpec, Plan
-from wetoolkit_driving.dynamics import DT, simulate
+from wetoolkit_driving.dynamics import DT
 from wetoolkit_driving.geometry import along, arc_lengths, project, relative, resample
 from wetoolkit_driving.pdm import idm, kernels
 from wetoolkit_driving.pdm.areas import Areas
+from wetoolkit_driving.pdm.kernels_route import index_line
 from wetoolkit_driving.pdm.result import ego_progress, total
 from wetoolkit_driving.pdm.scene import LOOK, PdmScene, from_world
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 from wetoolkit_driving.roads import ahead, join, nearest_lane
 from wetoolkit_driving.types import Signal, World
 
@@ -52,6 +54,12 @@ class PdmClosedConfig(Config):
     def driver(self) -> Double:
         """The five numbers of ``idm.follow``."""
         return np.array([self.gap, self.headway, self.acceleration, self.deceleration, self.exponent])
+
+
+# World Engine's settings; its reference is the same plan, simulated
+WORLD_ENGINE_CLOSED = PdmClosedConfig(
+    offsets=(0.0, -3.5, 3.5), fractions=(0.15, 0.25, 0.5, 0.75, 1.0), fallback_speed=30.0, gap=10.0, acceleration=4.5
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +108,7 @@ def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = S
     state, vehicle = scene.ego, scene.vehicle
     half = vehicle.width / 2
     reach = half + max(abs(offset) for offset in config.offsets)
-    places = idm.corridor(path.line, path.lengths, scene.boxes, scene.valid, reach, EVERY)
+    places = idm.corridor(index_line(path.line, path.lengths), scene.boxes, scene.valid, reach, EVERY)
     start = float(project(path.line, state[:2])[0])
     driver, ways = config.driver(), []
     for offset in config.offsets:
@@ -115,18 +123,25 @@ def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = S
     return poses
 
 
-def plan_closed(world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None) -> Double:
-    """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at."""
+def plan_closed(
+    world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None, variant: Variant = NAVSIM_1_1
+) -> Double:
+    """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at.
+
+    ``areas``: ``index_map(world)`` where it is at hand. ``variant``: whose score chooses among the proposals; in the forecast, the
+    others are where they are seen now, those that touch the ego included, and comfort begins now.
+    """
     known = world.until(step) if world.steps > step + 1 else world
     path = find_path(known, step, config.fallback_speed)
-    scene = from_world(known, step, STEPS + 1, areas)  # its record ends now: the others go on at constant velocity
-    return choose(propose(path, scene, config), replace(scene, centerline=path.line))
+    forecast = replace(variant.driven, drop_touching=False)
+    scene = from_world(known, step, STEPS + 1, areas, forecast)  # the record ends now: the others go on at constant velocity
+    scene = replace(scene, centerline=path.line, past=np.zeros((0, 11)))
+    return choose(propose(path, scene, config), scene, variant)
 
 
-def choose(poses: Double, scene: PdmScene) -> Double:
+def choose(poses: Double, scene: PdmScene, variant: Variant = NAVSIM_1_1) -> Double:
     """The one [T + 1, 3] of world poses [N, T + 1, 3] that scores best in the scene, simulated; the first of equals."""
-    states = simulate(np.repeat(scene.ego[None], len(poses), 0), poses, scene.vehicle)
-    marks = kernels.score(scene, states)
+    marks = kernels.drive(scene, poses, variant)
     return np.asarray(poses[int(total(marks, ego_progress(marks, marks.masked_progress.max())).argmax())])
 
 
@@ -152,4 +167,15 @@ class PdmClosed:
         return relative(poses[0], poses[1:])
 
 
-__all__ = ["DT", "LOOK", "Path", "PdmClosed", "PdmClosedConfig", "choose", "find_path", "plan_closed", "propose"]
+__all__ = [
+    "DT",
+    "LOOK",
+    "WORLD_ENGINE_CLOSED",
+    "Path",
+    "PdmClosed",
+    "PdmClosedConfig",
+    "choose",
+    "find_path",
+    "plan_closed",
+    "propose",
+]

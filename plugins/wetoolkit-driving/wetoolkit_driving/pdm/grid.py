@@ -1,8 +1,8 @@
 """A raster over a map's polygons: which of them hold a whole cell and which have an edge in it.
 
-Most points of a drive lie in cells that one polygon holds whole, so that one byte answers "is this drivable?". Only in cells where that
-is open does the exact test of ``areas`` run; the answers are those of the exact test for every point (tested). A cell is called
-whole only if no edge comes near it: edges are drawn with a margin far above the rounding of the coordinates.
+Most points of a drive lie in cells that one polygon holds whole, so that one byte answers "is this drivable?". Only in cells where
+that is open does the exact test of ``areas`` run; the answers are those of the exact test for every point (tested). A cell is
+called whole only if no edge comes near it: edges are drawn with a margin far above the rounding of the coordinates.
 """
 
 from __future__ import annotations

@@ -10,15 +10,15 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
-from wetoolkit_driving.geometry import project_point
 from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.pdm.kernels_route import Route, locate
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
 
 @kernel
-def corridor(line: Double, lengths: Double, boxes: Double, valid: Bool, reach: float, every: int) -> Double:
+def corridor(route: Route, boxes: Double, valid: Bool, reach: float, every: int) -> Double:
     """Where tracks are along a path: [ceil(F / every), K, 5] = least and most arc length, least and most offset, speed along it.
 
     Tracks that are absent, or whose centre is further than ``reach`` plus their own radius from the path, have NaN. The speed is
@@ -27,29 +27,28 @@ def corridor(line: Double, lengths: Double, boxes: Double, valid: Bool, reach: f
     frames, count = valid.shape
     rows = (frames + every - 1) // every
     places = np.full((rows, count, 5), np.nan)
-    for row in range(rows):
-        f = row * every
-        for k in range(count):
+    for k in range(count):
+        hint = 0
+        for row in range(rows):
+            f = row * every
             if not valid[f, k]:
                 continue
-            box = boxes[f, k]
-            x, y = (box[0, 0] + box[2, 0]) / 2, (box[0, 1] + box[2, 1]) / 2
-            radius = math.hypot(box[0, 0] - x, box[0, 1] - y)
-            s, offset = project_point(line, lengths, x, y)
+            x, y = (boxes[f, k, 0, 0] + boxes[f, k, 2, 0]) / 2, (boxes[f, k, 0, 1] + boxes[f, k, 2, 1]) / 2
+            radius = math.hypot(boxes[f, k, 0, 0] - x, boxes[f, k, 0, 1] - y)
+            s, offset, hint = locate(route, x, y, hint)
             if abs(offset) > reach + radius:
                 continue
             low, high, right, left = np.inf, -np.inf, np.inf, -np.inf
             for c in range(4):
-                place, side = project_point(line, lengths, box[c, 0], box[c, 1])
+                place, side, _ = locate(route, boxes[f, k, c, 0], boxes[f, k, c, 1], hint)
                 low, high, right, left = min(low, place), max(high, place), min(right, side), max(left, side)
-            nxt = min(f + 1, frames - 1)
-            speed = 0.0
+            speed, nxt = 0.0, min(f + 1, frames - 1)
             if nxt > f and valid[nxt, k]:
-                after, _ = project_point(
-                    line, lengths, (boxes[nxt, k, 0, 0] + boxes[nxt, k, 2, 0]) / 2, (boxes[nxt, k, 0, 1] + boxes[nxt, k, 2, 1]) / 2
-                )
+                x, y = (boxes[nxt, k, 0, 0] + boxes[nxt, k, 2, 0]) / 2, (boxes[nxt, k, 0, 1] + boxes[nxt, k, 2, 1]) / 2
+                after, _, _ = locate(route, x, y, hint)
                 speed = max(0.0, (after - s) / 0.1)
-            places[row, k] = np.array([low, high, right, left, speed])
+            places[row, k, 0], places[row, k, 1], places[row, k, 2] = low, high, right
+            places[row, k, 3], places[row, k, 4] = left, speed
     return places
 
 

@@ -181,7 +181,8 @@ def _marks(found: Found, variant: Variant, every_state: bool) -> Marks:
 def _desk(ready: Ready, steps: int) -> Desk:
     return Desk(
         np.empty((steps, 2)), np.empty((steps, 4, 2)), np.empty((steps, 2)), np.empty((steps, 4)), np.empty((steps, 4)),
-        np.empty((4, 2)), np.empty((5, ready.past.shape[0] + steps)), np.empty(steps), np.empty((2, ready.areas.kind.shape[0]), np.int64),
+        np.empty((4, 2)), np.empty((5, ready.past.shape[0] + steps)), np.empty(steps),
+        np.empty((2, ready.areas.kind.shape[0]), np.int64),
         np.zeros(2, np.int64),
     )  # fmt: skip
 
@@ -215,9 +216,8 @@ def judge(ready: Ready, path: Double, desk: Desk, found: Found, n: int) -> None:
             break
     _others(ready, path, desk, flags, value, step)
     comfortable(path, ready.past, ready.shift, ready.filters, desk.comfort, found.comfort[n])
-    value[DDC] = direction(
-        desk.centre, flags, ONCOMING, EXEMPT if ready.switches.ddc_exempt else 0, ready.switches.ddc_window, desk.wrong
-    )
+    exempt = EXEMPT if ready.switches.ddc_exempt else 0
+    value[DDC] = direction(desk.centre, flags, ONCOMING, exempt, ready.switches.ddc_window, desk.wrong)
     value[PROGRESS] = 0.0
     if ready.route.lengths.shape[0] > 0:
         value[PROGRESS] = advanced(ready.route, desk.centre, desk.hints)

@@ -128,8 +128,8 @@ def _unwrap(states: Double, last: float, sum_before: float, out: Double) -> tupl
 def comfortable(path: Double, past: Double, shift: float, filters: Filters, work: Double, good: Bool) -> None:
     """Write which of the six quantities of states [T, 11] stay within bounds into ``good`` [6].
 
-    ``past`` [H, 11] goes before the states (H = 0: nothing); ``shift`` is how far ahead of the rear axle accelerations are taken, in
-    metres (0: there); ``work`` is [5, H + T] of scratch.
+    ``past`` [H, 11] goes before the states (H = 0: nothing); ``shift`` is how far ahead of the rear axle accelerations are taken,
+    in metres (0: there); ``work`` is [5, H + T] of scratch.
     """
     along, raw, across, first, second = work[0], work[1], work[2], work[3], work[4]
     low, high, before = filters.low, filters.high, past.shape[0]

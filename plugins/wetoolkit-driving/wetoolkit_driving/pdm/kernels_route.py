@@ -67,6 +67,15 @@ def nearest(route: Route, x: float, y: float, hint: int) -> tuple[float, float, 
 
 
 @kernel
+def locate(route: Route, x: float, y: float, hint: int) -> tuple[float, float, int]:
+    """(arc length, offset, segment) of the nearest place; left of the line is positive, as in ``geometry.project``."""
+    place, distance, i = nearest(route, x, y, hint)
+    line = route.line
+    left = (line[i + 1, 0] - line[i, 0]) * (y - line[i, 1]) - (line[i + 1, 1] - line[i, 1]) * (x - line[i, 0]) >= 0
+    return place, distance if left else -distance, i
+
+
+@kernel
 def advanced(route: Route, centre: Double, hints: Int) -> float:
     """Metres gained along the route from the first to the last centre, at least 0.
 
@@ -80,7 +89,7 @@ def advanced(route: Route, centre: Double, hints: Int) -> float:
 
 @kernel
 def leaves_line(route: Route, centre: Double, flags: Byte, exempt: int) -> int:
-    """State that ends the first run of 20 more than 0.5 m off the line, -1 for none; states with a flag of ``exempt`` are skipped."""
+    """State that ends the first run of 20 more than 0.5 m off the line, -1 for none; states flagged ``exempt`` are skipped."""
     run, hint = 0, 0
     for t in range(centre.shape[0]):
         if flags[t] & exempt:

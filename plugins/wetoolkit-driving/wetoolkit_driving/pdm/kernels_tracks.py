@@ -1,7 +1,8 @@
 """Kernels of the two sub-metrics that look at the others: collisions (section 6) and time to collision (section 8).
 
-Bounding boxes are compared first: a trajectory's with a track's over all frames, then a state's with a track's over the frames it is
-tested against, then box with box; the exact test of two quadrilaterals comes last. The filters are a hair too wide, never too narrow.
+Bounding boxes are compared first: a trajectory's with a track's over all frames, then a state's with a track's over the frames it
+is tested against, then box with box; the exact test of two quadrilaterals comes last. The filters are a hair too wide, never too
+narrow.
 """
 
 from __future__ import annotations
@@ -151,7 +152,7 @@ def first_meetings(
     path: Double, trig: Double, corners: Double, outline: Double, sweep: Double, shifted: Double, boxes: Double, valid: Bool,
     outlines: Double, windows: Double, k: int, every: int, frames: int, spare: int,
 ) -> tuple[int, int, int]:  # fmt: skip
-    """(first state that touches track k; first state whose box, moved on at its speed, touches it; the frame of that): -1 for never.
+    """(first state that touches track k, first state whose box, moved on at its speed, touches it, the frame of that); -1: never.
 
     ``shifted`` [4, 2] is scratch. Arrays come one by one: a tuple of them would be counted anew at each call.
     """

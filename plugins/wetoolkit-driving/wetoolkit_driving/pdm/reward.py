@@ -42,8 +42,9 @@ from wetoolkit_driving.dynamics import DT, check_plans, reference_poses
 from wetoolkit_driving.events import events_of, steps_of
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import Areas
-from wetoolkit_driving.pdm.closed import STEPS, PdmClosedConfig, find_path, plan_closed, propose
+from wetoolkit_driving.pdm.closed import STEPS, WORLD_ENGINE_CLOSED, PdmClosedConfig, find_path, plan_closed, propose
 from wetoolkit_driving.pdm.comfort import LEAST_STATES
+from wetoolkit_driving.pdm.kept import Kept
 from wetoolkit_driving.pdm.observation import driven_past
 from wetoolkit_driving.pdm.others import OthersConfig, among
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
@@ -63,9 +64,7 @@ NEEDS = {  # what the data may lack -> terms that are not fully defined without 
     "past": ("comfort",),  # with ``Variant.history``
 }
 TERMS = ("nc", "dac", "ep", "ttc", "comfort", "ddc")  # of every variant
-WORLD_ENGINE_CLOSED = PdmClosedConfig(
-    offsets=(0.0, -3.5, 3.5), fractions=(0.15, 0.25, 0.5, 0.75, 1.0), fallback_speed=30.0, gap=10.0, acceleration=4.5
-)
+KEPT = 64  # situations whose reference plan a reward keeps
 
 
 class PdmRewardConfig(OthersConfig):
@@ -103,6 +102,7 @@ class PdmReward:
         self.config, self.variant = config, find_variant(config.variant, config.mends)
         origin = WORLD_ENGINE_CLOSED if config.variant == "world-engine" else PdmClosedConfig()
         self.reference = config.reference or origin
+        self._references: Kept[Double] = Kept(KEPT)
         settings = {"normaliser": config.normaliser, "tail": "constant-velocity", "judged": "idm-hindsight"}
         if self.reference != origin:
             settings["reference"] = self.reference.model_dump_json(exclude_defaults=True)
@@ -151,13 +151,14 @@ class PdmReward:
         world, step, variant = situation.world, situation.step, self.variant
         areas = maps.of(world)
         scene = from_world(world, step, STEPS + 1, areas, variant)
-        reference = plan_closed(world, step, self.reference, areas)[None]
+        planned = self._references.get((world,), step, lambda: plan_closed(world, step, self.reference, areas, variant))
+        reference = planned[None]
         poses = reference_poses(np.repeat(scene.ego[None], len(plans), 0), plans, INTERVALS[plans.shape[1]])
         marks = drive(scene, poses, variant)
         best = drive(scene, reference, variant).masked_progress.max()
         if self.config.normaliser == "scene":
             path = find_path(world, step, self.reference.fallback_speed)
-            others = propose(path, from_world(world.until(step), step, STEPS + 1, areas), self.reference)
+            others = propose(path, from_world(world.until(step), step, STEPS + 1, areas, variant.driven), self.reference)
             best = max(best, drive(scene, others, variant).masked_progress.max())
         return marks, self._progress(scene, marks, best)
 
