@@ -47,6 +47,21 @@ def test_the_human_scores_as_a_human_should(nuscenes: Path) -> None:
 
 
 @pytest.mark.realdata
+def test_the_human_scores_no_less_than_a_car_that_goes_straight_on(nuscenes: Path) -> None:
+    """A property of `wetool conformance pdms` on drives that were really made: on average over all frames."""
+    data = ScenarioNet(ScenarioNetConfig(folder=str(nuscenes), splits={"train": ["scene-*"]}, stride=2.0, cache=False))
+    scenarios = [data.load(ref) for ref in data.index("train")]
+    situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+    plans, _ = Driving().demonstrate(situations)
+    straight = np.zeros((len(situations), 40, 3))
+    straight[..., 0] = np.array([[s.world.ego.states[s.step, 3]] for s in situations]) * 0.1 * np.arange(1, 41)
+    scores = PdmReward(PdmRewardConfig()).score(situations, np.stack([np.asarray(plans, float), straight], 1))
+    human, onward = scores.total.mean(0)
+    assert human > onward, f"{human:.3f} against {onward:.3f} over {len(situations)} frames"
+    print(f"human {human:.3f}, constant velocity {onward:.3f} over {len(situations)} frames")
+
+
+@pytest.mark.realdata
 @pytest.mark.slow
 def test_the_loop_on_real_logs(nuscenes: Path, tmp_path: Path) -> None:
     settings = [f"--set={key}={value}" for key, value in SHORT.items()]
