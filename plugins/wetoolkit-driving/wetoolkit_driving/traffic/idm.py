@@ -53,13 +53,20 @@ def first_contact(path: Double, first: int, last: int, half_width: float, body: 
     reach = radius + half_width + SPACING
     k = first
     while k < last:
-        distance = np.hypot(path[k, 0] - x, path[k, 1] - y)
-        if distance > reach:
-            k += max(1, int((distance - reach) / SPACING))  # samples are SPACING apart: nearer ones cannot come sooner
+        dx, dy = path[k, 0] - x, path[k, 1] - y
+        square = dx * dx + dy * dy
+        if square > reach * reach:
+            k += max(1, int((np.sqrt(square) - reach) / SPACING))  # samples are SPACING apart: nearer ones cannot come sooner
             continue
         n = min(k + 1, len(path) - 1)
-        course = np.arctan2(path[n, 1] - path[n - 1, 1], path[n, 0] - path[n - 1, 0])
-        corners(path[k, 0], path[k, 1], course, SPACING, 2.0 * half_width, cell)
+        dx, dy = path[n, 0] - path[n - 1, 0], path[n, 1] - path[n - 1, 1]
+        norm = max(np.sqrt(dx * dx + dy * dy), 1e-9)
+        ux, uy = 0.5 * SPACING * dx / norm, 0.5 * SPACING * dy / norm  # half a cell forward
+        wx, wy = -half_width * dy / norm, half_width * dx / norm  # to its left edge
+        cell[0, 0], cell[0, 1] = path[k, 0] + ux + wx, path[k, 1] + uy + wy
+        cell[1, 0], cell[1, 1] = path[k, 0] - ux + wx, path[k, 1] - uy + wy
+        cell[2, 0], cell[2, 1] = path[k, 0] - ux - wx, path[k, 1] - uy - wy
+        cell[3, 0], cell[3, 1] = path[k, 0] + ux - wx, path[k, 1] + uy - wy
         if quads_touch(cell, body):
             return k
         k += 1
@@ -111,11 +118,11 @@ def leader(
             continue  # people walk round each other
         dx, dy = now.pose[j, 0] - now.pose[a, 0], now.pose[j, 1] - now.pose[a, 1]
         vx, vy = now.speed[j, 0], now.speed[j, 1]
-        fast = np.hypot(vx, vy)
+        fast = np.sqrt(vx * vx + vy * vy)
         behind = dx * cx + dy * cy <= 0.0
         if behind and fast < MOVING:
             continue
-        radius = 0.5 * np.hypot(now.size[j, 0], now.size[j, 1])
+        radius = 0.5 * np.sqrt(now.size[j, 0] ** 2 + now.size[j, 1] ** 2)
         reach = front + stop + radius + half + fast * rules.anticipation
         if dx * dx + dy * dy > reach * reach:
             continue
