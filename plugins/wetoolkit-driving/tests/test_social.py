@@ -143,21 +143,31 @@ def test_a_crowd_near_which_nothing_changes_repeats_its_log(seed: int) -> None:
     np.testing.assert_allclose(after.agents.pose, world.agents.pose, atol=2e-3)
 
 
-def test_who_appears_later_appears_as_recorded_and_who_leaves_the_record_walks_on() -> None:
+def test_who_appears_later_appears_as_recorded_and_is_there_when_the_log_shows_it() -> None:
     late = actor(0, -4, 0, 1.3, PERSON, seen=(40, 70))
+    late.valid[50:53] = False
     world = quiet([late])
     after = walked(world, known(world))
-    assert not after.agents.valid[0, :40].any()
-    assert after.agents.valid[0, 40:].all()
-    np.testing.assert_allclose(after.agents.pose[0, 40:71], late.pose[40:71], atol=2e-3)
-    np.testing.assert_allclose(after.agents.pose[0, -1, :2], late.pose[70, :2] + [1.3 * 3.0, 0.0], atol=0.01)
+    np.testing.assert_array_equal(after.agents.valid[0], late.valid)
+    seen = late.valid
+    np.testing.assert_allclose(after.agents.pose[0, seen], late.pose[seen], atol=2e-3)
+
+
+def test_who_is_on_another_way_when_its_record_ends_walks_on() -> None:
+    walker = actor(0, -5.0, np.pi / 2, 1.4, PERSON, steps=201, seen=(0, 60))
+    log = quiet([walker, actor(-140, 30, steps=201)], steps=201)
+    world = quiet([walker, actor(-30, 0, 0, 10.0, steps=201)], steps=201)  # it waits for this one
+    after = walked(world, known(log))
+    assert after.agents.valid[0, NOW:].all()
+    assert after.agents.pose[0, 60, 1] < 0.0  # its log is at 0.6 m by then
+    assert after.agents.pose[0, -1, 1] > 5.3
 
 
 # What the log did not do
 
 
 @given(st.integers(0, 10_000))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15, deadline=None, derandomize=True)
 def test_an_ordinary_crowd_does_not_overlap_and_keeps_its_bounds(seed: int) -> None:
     rng = np.random.default_rng(seed)
     people = []
@@ -177,7 +187,7 @@ def test_an_ordinary_crowd_does_not_overlap_and_keeps_its_bounds(seed: int) -> N
     # each reaches its goal: it is on its way again, where its log would be, at most some seconds late
     late = np.abs(after.agents.pose[:, -1, :2] - world.agents.pose[:, -1, :2]).astype(float)
     assert late[:, 1].max() < 1.0
-    assert late[:, 0].max() < 3.0
+    assert late[:, 0].max() < 6.0  # of the 24 m that it walks
 
 
 def test_two_who_meet_head_on_pass_and_walk_on() -> None:
@@ -241,7 +251,7 @@ def test_the_gap_is_the_closed_form() -> None:
     assert social.spare(0.0, -5.5, 0.0, -3.5, 0.0, 3.5, 1.4, gone) == np.inf
 
 
-def test_a_standing_car_in_the_way_is_walked_round() -> None:
+def test_nobody_walks_into_a_standing_car() -> None:
     log = quiet([person(-6, -6, 0, 1.3, steps=201), actor(100, 30, steps=201)], steps=201)
     world = quiet([person(-6, -6, 0, 1.3, steps=201), actor(0, -6.2, np.pi / 2, steps=201)], steps=201)
     after = walked(world, known(log))

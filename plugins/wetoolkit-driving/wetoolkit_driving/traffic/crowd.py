@@ -21,7 +21,8 @@ SEAM = 1.0  # metres: lanes nearer than this to each other are crossed in one go
 def _nobody() -> Walkers:
     counts, pairs, numbers = np.zeros(0, np.int64), np.zeros((0, 2)), np.zeros(0)
     return Walkers(
-        first=np.zeros(1, np.int64), agent=counts, entry=counts, offset=np.zeros(1, np.int64), track=pairs, course=numbers,
+        first=np.zeros(1, np.int64), agent=counts, entry=counts, offset=np.zeros(1, np.int64), track=pairs,
+        course=numbers, recorded=np.zeros(0, bool),
         explained=pairs, stretch_offset=np.zeros(1, np.int64), stretch=np.zeros((0, 2), np.int64), demand=numbers,
         room_offset=np.zeros(1, np.int64), room=numbers, factor=numbers, fastest=numbers, phase=numbers, rate=numbers,
         intent=counts, next=counts, xy=pairs, pull=pairs, v=pairs, started=np.zeros(0, bool),
@@ -53,6 +54,9 @@ def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
         offset=offset,
         track=np.ascontiguousarray(whole[:, :2]),
         course=np.ascontiguousarray(whole[:, 2]),
+        recorded=np.concatenate(
+            [np.zeros(0, bool), *(np.append(agents.valid[a, e:], False) for a, e in zip(rows, entry, strict=True))]
+        ),
         explained=np.zeros((len(whole), 2)),
         stretch_offset=stretch_offset,
         stretch=np.concatenate([np.zeros((0, 2), np.int64), *stretches]),

@@ -7,7 +7,8 @@ evolutionary adjustment to video tracking data", Adv. Complex Syst. 10 (2007), s
 
 A walker follows a carrot that runs along its recorded track at the recorded pace, and on straight beyond the record. What the
 log's own walker did among the log's own others already holds their forces; only what differs is added: F(now) - w F(log), where w
-fades from 1 as the walker leaves its log in space or time. Somebody near whom nothing has changed therefore repeats the log.
+fades from 1 as the walker leaves its log in space or time. Somebody near whom nothing has changed therefore repeats the log, and
+is gone where its record ends; who is on another way by then walks on.
 
 At the kerb (the last place before its track enters a lane's polygon) a walker looks once, and then at every step until it goes:
 it accepts a gap if every vehicle that would meet it at constant velocity comes ``demand`` seconds or more after it has left that
@@ -21,7 +22,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wetoolkit_driving.jit import kernel
-from wetoolkit_driving.traffic.layout import Now, Scene, Steps, put
+from wetoolkit_driving.traffic.layout import Now, Scene, Steps, clear, put
 from wetoolkit_driving.types import AgentClass, Bool, Double
 
 V0, SIGMA = 2.1, 0.3  # m^2/s^2, metres: people (Helbing & Molnar 1995)
@@ -34,6 +35,7 @@ STRONGEST = 6.0  # m/s^2: nobody is pushed harder
 REACH = 6.0  # metres beyond which people and boxes at rest are not looked at
 FASTER = 1.3  # nobody walks faster than this times its own greatest pace (Helbing & Molnar 1995), or than PACE
 PACE = 1.34 * FASTER  # m/s
+ON_LOG = 0.1  # metres: nearer than this to its log, and in time, a walker is where the log has it
 CATCH_UP = 1.0  # seconds in which a distance to the carrot is made good
 LEASH, SLACK = 1.0, 0.3  # metres: the carrot slows from SLACK on, and waits at SLACK + LEASH
 EASE = 2.0  # 1/s: how fast the carrot's pace changes, as a share of the full
@@ -60,6 +62,7 @@ class Walkers(NamedTuple):
     offset: Steps  # [W + 1] into the samples
     track: Double  # [K, 2] metres, one sample a step; beyond the record straight on
     course: Double  # [K] heading of the box, radians
+    recorded: Bool  # [K] whether the log shows it there at that step
     explained: Double  # [K, 2] m/s^2: the model's force in the log's own state; zero beyond the record
     stretch_offset: Steps  # [W + 1] into the stretches
     stretch: Steps  # [C, 2] first sample in a lane's polygon, first one out of it again (of the walker's own samples)
@@ -124,11 +127,11 @@ def force(agent: int, x: float, y: float, vx: float, vy: float, now: Now) -> tup
     for j in range(len(now.pose)):
         if j == agent or not now.there[j]:
             continue
-        fast = np.hypot(now.speed[j, 0], now.speed[j, 1])
         dx, dy = x - now.pose[j, 0], y - now.pose[j, 1]
-        half = 0.5 * np.hypot(now.size[j, 0], now.size[j, 1])
-        if np.hypot(dx, dy) > REACH + half + STRETCH * fast:
+        reach = REACH + 0.5 * (now.size[j, 0] + now.size[j, 1]) + STRETCH * (abs(now.speed[j, 0]) + abs(now.speed[j, 1]))
+        if abs(dx) > reach or abs(dy) > reach:
             continue
+        fast = np.hypot(now.speed[j, 0], now.speed[j, 1])
         if now.kind[j] == PEDESTRIAN:
             px, py = repulsion(dx, dy, now.speed[j, 0] - vx, now.speed[j, 1] - vy, V0, SIGMA)
         else:
@@ -267,7 +270,8 @@ def walk(t: int, b: int, scene: Scene, now: Now, w: Walkers) -> None:
         if w.started[i]:
             w.xy[i, 0], w.xy[i, 1] = w.xy[i, 0] + dt * w.v[i, 0], w.xy[i, 1] + dt * w.v[i, 1]
     for _ in range(SWEEPS):
-        _separate(w, b, scene, now)
+        if not _separate(w, b, scene, now):
+            break
     for i in range(w.first[b], w.first[b + 1]):
         if w.started[i]:
             _write(w, i, t + 1, scene)
@@ -276,54 +280,60 @@ def walk(t: int, b: int, scene: Scene, now: Now, w: Walkers) -> None:
 
 
 @kernel
-def _separate(w: Walkers, b: int, scene: Scene, now: Now) -> None:
-    """Move walkers apart where they would overlap each other (half way each), somebody replayed, or a box at rest."""
-    last = len(now.pose) - 1
+def _separate(w: Walkers, b: int, scene: Scene, now: Now) -> bool:
+    """Move walkers apart where they overlap each other (half way each), somebody replayed or a box at rest; whether any did."""
+    overlap = False
     for i in range(w.first[b], w.first[b + 1]):
         if not w.started[i]:
             continue
         for k in range(i + 1, w.first[b + 1]):
             if w.started[k]:
-                dx, dy = w.xy[i, 0] - w.xy[k, 0], w.xy[i, 1] - w.xy[k, 1]
-                apart = np.hypot(dx, dy)
-                short = 0.5 * (w.room[w.room_offset[i] + w.agent[k]] - apart)
-                if short > 1e-6 and apart > 1e-6:
-                    mx, my = short * dx / apart, short * dy / apart
-                    w.xy[i, 0], w.xy[i, 1], w.xy[k, 0], w.xy[k, 1] = (
-                        w.xy[i, 0] + mx,
-                        w.xy[i, 1] + my,
-                        w.xy[k, 0] - mx,
-                        w.xy[k, 1] - my,
-                    )
-        for j in range(last + 1):
-            fast = np.hypot(now.speed[j, 0], now.speed[j, 1])
-            if (
-                j == w.agent[i]
-                or not now.there[j]
-                or w.room[w.room_offset[i] + j] <= 0.0
-                or (now.kind[j] != PEDESTRIAN and fast > COMING)
-            ):
-                continue
-            if np.hypot(w.xy[i, 0] - now.pose[j, 0], w.xy[i, 1] - now.pose[j, 1]) > REACH + 0.5 * np.hypot(
-                now.size[j, 0], now.size[j, 1]
-            ):
-                continue
-            inside = False
-            if now.kind[j] == PEDESTRIAN:
-                if scene.mode[j] == MODE:
-                    continue
-                dx, dy = (
-                    w.xy[i, 0] - now.pose[j, 0] - scene.dt * now.speed[j, 0],
-                    w.xy[i, 1] - now.pose[j, 1] - scene.dt * now.speed[j, 1],
-                )
-            else:
-                dx, dy = off_box(w.xy[i, 0], w.xy[i, 1], now.pose[j], now.size[j, 0], now.size[j, 1])
-                inside = (w.xy[i, 0] - now.pose[j, 0]) * dx + (w.xy[i, 1] - now.pose[j, 1]) * dy < 0.0
-            apart = np.hypot(dx, dy)
-            short = w.room[w.room_offset[i] + j] + apart if inside else w.room[w.room_offset[i] + j] - apart
-            if short > 1e-6 and apart > 1e-6:
-                sense = -1.0 if inside else 1.0
-                w.xy[i, 0], w.xy[i, 1] = w.xy[i, 0] + sense * short * dx / apart, w.xy[i, 1] + sense * short * dy / apart
+                overlap |= _part(w, i, k)
+        for j in range(len(now.pose)):
+            if j != w.agent[i] and now.there[j] and (j == len(scene.mode) or scene.mode[j] != MODE):
+                overlap |= _step_aside(w, i, j, scene.dt, now)
+    return overlap
+
+
+@kernel
+def _part(w: Walkers, i: int, k: int) -> bool:
+    room = w.room[w.room_offset[i] + w.agent[k]]
+    dx, dy = w.xy[i, 0] - w.xy[k, 0], w.xy[i, 1] - w.xy[k, 1]
+    if abs(dx) > room or abs(dy) > room:
+        return False
+    apart = np.hypot(dx, dy)
+    short = 0.5 * (room - apart)
+    if short < 1e-6 or apart < 1e-6:
+        return False
+    mx, my = short * dx / apart, short * dy / apart
+    w.xy[i, 0], w.xy[i, 1] = w.xy[i, 0] + mx, w.xy[i, 1] + my
+    w.xy[k, 0], w.xy[k, 1] = w.xy[k, 0] - mx, w.xy[k, 1] - my
+    return True
+
+
+@kernel
+def _step_aside(w: Walkers, i: int, j: int, dt: float, now: Now) -> bool:
+    """Move walker ``i`` out of body ``j``, unless that is a vehicle in motion: it may be hit by those."""
+    room = w.room[w.room_offset[i] + j]
+    dx, dy = w.xy[i, 0] - now.pose[j, 0], w.xy[i, 1] - now.pose[j, 1]
+    reach = room + now.size[j, 0] + now.size[j, 1]
+    if room <= 0.0 or abs(dx) > reach or abs(dy) > reach:
+        return False
+    sense = 1.0
+    if now.kind[j] == PEDESTRIAN:
+        dx, dy = dx - dt * now.speed[j, 0], dy - dt * now.speed[j, 1]  # where that one will be
+    else:
+        if np.hypot(now.speed[j, 0], now.speed[j, 1]) > COMING:
+            return False
+        bx, by = off_box(w.xy[i, 0], w.xy[i, 1], now.pose[j], now.size[j, 0], now.size[j, 1])
+        sense = -1.0 if dx * bx + dy * by < 0.0 else 1.0  # from inside the box's surface lies the other way
+        dx, dy = bx, by
+    apart = np.hypot(dx, dy)
+    short = room - sense * apart
+    if short < 1e-6 or apart < 1e-6:
+        return False
+    w.xy[i, 0], w.xy[i, 1] = w.xy[i, 0] + sense * short * dx / apart, w.xy[i, 1] + sense * short * dy / apart
+    return True
 
 
 @kernel
@@ -339,8 +349,15 @@ def begin(w: Walkers, i: int, scene: Scene) -> None:
 
 @kernel
 def _write(w: Walkers, i: int, t: int, scene: Scene) -> None:
-    """A walker's box looks as in the log, turned by what its motion is turned against the carrot's."""
-    a, k = w.agent[i], min(w.offset[i] + int(w.phase[i] + 0.5), w.offset[i + 1] - 1)
+    """A walker's box looks as in the log, turned by what its motion is turned against the carrot's. On its log it is there when the
+    log shows it; beyond the log's end it goes, unless it is on another way."""
+    a, count = w.agent[i], w.offset[i + 1] - w.offset[i]
+    k = w.offset[i] + min(int(w.phase[i] + 0.5), count - 1)
+    off_time = abs(t - w.entry[i] - w.phase[i]) > 1e-6
+    if not w.recorded[k] and not off_time and np.hypot(w.xy[i, 0] - w.track[k, 0], w.xy[i, 1] - w.track[k, 1]) < ON_LOG:
+        w.started[i] = w.recorded[k : w.offset[i + 1]].any()
+        clear(scene, a, t)
+        return
     turn = 0.0
     if np.hypot(w.v[i, 0], w.v[i, 1]) > 0.3 and np.hypot(w.pull[i, 0], w.pull[i, 1]) > 0.3:
         turn = np.arctan2(w.v[i, 1], w.v[i, 0]) - np.arctan2(w.pull[i, 1], w.pull[i, 0])
