@@ -6,7 +6,7 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-loop gallery clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
