@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -14,6 +16,9 @@ from wetoolkit_driving.traffic.constant import ConstantTraffic, ConstantTrafficC
 from wetoolkit_driving.types import AgentClass, Control, World
 
 from wetoolkit.errors import ValidationError, WetoolkitError
+from wetoolkit.experiment import Parts, parse_experiment
+from wetoolkit.jobs import varied
+from wetoolkit.registry import load_registry
 from wetoolkit.testing.compare import difference
 from wetoolkit.types import Clock, Lineage, Reaction, Rollout, Scene, Step
 
@@ -162,3 +167,15 @@ def test_a_record_is_taken_up_again_with_its_own_seed() -> None:
         np.testing.assert_array_equal(branch.world.agents.pose[:, : step + 1], record.world.agents.pose[:, : step + 1])
     (same,) = simulator.branch([source], [record], [NOW + 10], POLICY, [5])
     assert not difference(same.world.agents, record.world.agents)
+
+
+def test_an_experiment_hands_its_behaviours_to_the_simulator() -> None:
+    data = {"behaviour": [{"use": "constant-velocity", "fraction": 0.5}, {"use": "idm"}]}
+    text = (Path(__file__).resolve().parents[3] / "docs" / "quickstart.toml").read_text()
+    parts = Parts(parse_experiment(tomllib.loads(text) | data), load_registry())
+    simulator = parts.build("simulator")
+    assert list(simulator.reactors) == [parts.step("behaviour.0")]  # idm needs nobody to ask
+    source = replace(scene(mixed_world()), lineage=Lineage("testing", "log0", "test/0"))
+    (made_by_it,) = varied(parts.build("behaviour.0"), parts.step("behaviour.0"), source, 1, 4)
+    assert (made_by_it.world.agents.control == Control.EXTERNAL).any()
+    assert len(simulator.rollout([made_by_it], POLICY, [0])) == 1
