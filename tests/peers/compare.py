@@ -24,11 +24,12 @@ from rich.table import Table
 from wetoolkit_driving.dynamics import reference_poses, simulate, simulate_readable
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.aggregate import human_filter, terms_of
+from wetoolkit_driving.pdm.closed import WORLD_ENGINE_CLOSED, PdmClosedConfig, find_path, plan_closed, propose
 from wetoolkit_driving.pdm.conformance_cases import scene_of
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
 from wetoolkit_driving.pdm.scene import from_world
 from wetoolkit_driving.pdm.score import score_readable
-from wetoolkit_driving.pdm.variants import VARIANTS, Variant
+from wetoolkit_driving.pdm.variants import NAVSIM_1_1, VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -117,6 +118,7 @@ def main() -> int:
     for peer in SOURCES:
         if not options.keep:
             run_peer(peer, options.peers, options.python, given, build / peer)
+        closed(peer, build, table)
         failed += observe(peer, made, build, table)
         for fast in (False, True):
             failed += compare(peer, fast, made, build, table)
@@ -158,6 +160,27 @@ def observe(peer: str, made: Mapping[str, Arrays], build: Path, table: Table) ->
     for key, (count, bad, worst) in sums.items():
         table.add_row(peer, "observation", key, str(count), str(bad), f"{worst:.1e}")
     return sum(bad > 0 for _, bad, _ in sums.values())
+
+
+def closed(peer: str, build: Path, table: Table) -> None:
+    """Our PDM-Closed proposals beside the peer's along the same line: a planner of our own, so distances are told, not judged."""
+    config = WORLD_ENGINE_CLOSED if peer == "world-engine" else PdmClosedConfig()
+    after_1, after_4, chosen, same = [], [], [], 0
+    for name, (world, step) in scenes.WORLDS.items():
+        with np.load(build / peer / f"{name}.npz", allow_pickle=False) as file:
+            theirs, index = file["closed_proposals"][:, :41], int(file["closed_index"])
+        known = world.until(step)
+        forecast = from_world(known, step, variant=NAVSIM_1_1.driven)
+        mine = propose(find_path(known, step, config.fallback_speed), forecast, config)
+        apart = np.hypot(*(mine[..., :2] - theirs[..., :2]).transpose(2, 0, 1))  # [15, 41] metres
+        after_1, after_4 = [*after_1, *apart[:, 10]], [*after_4, *apart[:, 40]]
+        plan = plan_closed(world, step, config, variant=VARIANTS[peer])
+        chosen.append(float(np.hypot(*(plan[40, :2] - theirs[index, 40, :2]))))
+        same += int(np.abs(mine - plan).reshape(len(mine), -1).max(1).argmin() == index)
+    for key, values in (("after 1 s", after_1), ("after 4 s", after_4), ("chosen, after 4 s", chosen)):
+        row = f"median {np.median(values):.2f} m", f"90 % {np.percentile(values, 90):.2f} m"
+        table.add_row(peer, "PDM-Closed", key, str(len(values)), *row)
+    table.add_row(peer, "PDM-Closed", "same proposal chosen", str(len(chosen)), str(len(chosen) - same), "")
 
 
 def aggregate(options: argparse.Namespace, made: Mapping[str, Arrays], build: Path, table: Table) -> int:

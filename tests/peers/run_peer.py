@@ -13,6 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import closed
 import numpy as np
 import peer_world as made
 import shapely
@@ -251,6 +252,8 @@ def main(peer: str, source: Path, target: Path) -> None:
         with np.load(path, allow_pickle=False) as file:
             case = {name: file[name] for name in file.files}
         found = PEERS[peer](case)
+        if "path" in case:
+            found |= closed.plan(peer, case)
         np.savez_compressed(target / path.name, allow_pickle=False, **found)
         print(f"{peer} {path.stem}: {len(found['score'])} proposals in {float(found['seconds']):.2f} s", flush=True)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from wetoolkit_driving.pdm.closed import PdmClosedConfig, plan_closed
+from wetoolkit_driving.pdm.closed import PdmClosedConfig, find_path, plan_closed
 from wetoolkit_driving.pdm.observation import continued
 from wetoolkit_driving.testing import SIZES, actor, crossing_world, straight_world
 from wetoolkit_driving.types import AgentClass, AreaKind, Signal, World
@@ -71,6 +71,7 @@ def of_world(world: World, step: int, plans: np.ndarray) -> Arrays:
     for lane in np.flatnonzero((road.lane_signal >= 0) & (road.lane_area >= 0)):
         if road.area_kind[road.lane_area[lane]] == AreaKind.LANE_CONNECTOR:
             red[:, road.lane_area[lane]] |= world.signals[road.lane_signal[lane], last] == Signal.RED
+    path = find_path(world, step, 0.0)
     line = np.concatenate([road.centre_line(int(lane)) for lane in world.route])
     headings = np.arctan2(*np.gradient(line, axis=0).T[::-1])
     closed = np.zeros((41, 11))
@@ -93,6 +94,8 @@ def of_world(world: World, step: int, plans: np.ndarray) -> Arrays:
         "obj_raw_2hz": raw[:, seen],
         "lights_2hz": red,
         "ego_past_2hz": world.ego.states[step - 15 : step + 1 : 5].astype(np.float64),
+        "path": np.column_stack([path.line, np.arctan2(*np.gradient(path.line, axis=0).T[::-1])]),
+        "limit": np.array(path.limit),  # 0: not known
         "pdm_closed_states": closed,
         "proposals_10hz": plans,
         "human_10hz": human,
