@@ -23,6 +23,10 @@ class Trial:
     mode: str  # "open" or "closed"
     refs: tuple[Ref, ...]
 
+    def item(self, row: int) -> Trial:
+        """The exam on one of them."""
+        return replace(self, refs=self.refs[row : row + 1])
+
 
 @dataclass(frozen=True)
 class Result:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from wetoolkit.experience import join, write_shard
-from wetoolkit.store import read_block, write_block
+from wetoolkit.store import write_block
 from wetoolkit.types import (
     Array,
     Decisions,
@@ -211,7 +211,7 @@ class VaryJob:
     def __call__(self, chunk: Chunk) -> None:
         """A file of Scenes -> Scenes, each followed by its variants."""
         failed: list[Failed] = []
-        scenes, _ = read_block(chunk.payload, Scene, self.world)
+        scenes = chunk.payload.read(Scene, self.world)
         out: list[Scene[Any]] = []
         for scene in scenes:
             out += [scene] if self.logged else []
@@ -246,7 +246,7 @@ class RolloutJob:
     def __call__(self, chunk: Chunk) -> None:
         """A file of Scenes -> Rollouts."""
         failed: list[Failed] = []
-        scenes, _ = read_block(chunk.payload, Scene, self.world)
+        scenes = chunk.payload.read(Scene, self.world)
 
         def alone(scene: Scene[Any]) -> list[Rollout[Any]]:
             found = attempt(failed, "rollout", scene.id, scene.log, self.steps[1], lambda: self._drive([scene]))
@@ -326,7 +326,7 @@ class RolloutFrames(Scoring):
     def __call__(self, chunk: Chunk) -> None:
         """A file of Rollouts -> one shard."""
         failed: list[Failed] = []
-        rollouts, _ = read_block(chunk.payload, Rollout, self.domain.world)
+        rollouts = chunk.payload.read(Rollout, self.domain.world)
         blocks = []
         for rollout in rollouts:
             found = attempt(failed, "experience", rollout.id, rollout.log, self.step, partial(self._frames, rollout))

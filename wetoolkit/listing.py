@@ -13,7 +13,7 @@ from wetoolkit.jobs import Loader
 from wetoolkit.kinds import SupportsMake, SupportsReport
 from wetoolkit.store import file_digest, read_block, read_facts, write_block
 from wetoolkit.types import Ref
-from wetoolkit.work import Failed, Made, Payload, Session, Work, named, pieces
+from wetoolkit.work import Block, Failed, Made, Payload, Session, Work, named, pieces
 
 USES = ("pretrain", "mine", "common", "rare")  # what the splits serve for, in the order of the index artefact
 TRAINING = ("pretrain", "mine")
@@ -28,10 +28,11 @@ def index(session: Session) -> Made:
         splits = [getattr(e.splits, use) for use in USES]
         pieces_due = list(dataset.pending(splits)) if isinstance(dataset, SupportsMake) else []
         work.begin(len(pieces_due) + len(USES))
-        _make_data(session, work, dataset, pieces_due)
+        unmade = _make_data(session, work, dataset, pieces_due)
         paths, refs = [], {}
         for use in USES:
             refs[use], failed = _listed(session, dataset, getattr(e.splits, use), getattr(e.limits, use))
+            failed += unmade if use == USES[0] else []
             path = session.store.path("tables/parts", f"index-{use}.safetensors")
             write_block(path, refs[use], {"failed": [asdict(row) for row in failed], "repairs": _repairs(dataset)})
             paths.append(path)
@@ -41,12 +42,19 @@ def index(session: Session) -> Made:
     return session.stage("index", make, roles=["dataset"], settings=[e.splits.model_dump(), e.limits.model_dump()])
 
 
-def _make_data(session: Session, work: Work, dataset: Any, due: Sequence[Any]) -> None:
-    """Let the workers make what the data set lacks. A piece that fails is made again, or reported, when the split is listed."""
-    if due:
-        for done, outcome in enumerate(session.parts.build("executor").map(dataset.make, due), 1):
-            work.cost.peak_rss = max(work.cost.peak_rss, outcome.peak_rss)
-            work.progress(done, work.cost.items, "making data")
+def _make_data(session: Session, work: Work, dataset: Any, due: Sequence[Any]) -> list[Failed]:
+    """Let the workers make what the data set lacks. A piece that fails is a row; listing its split tries it again or ends the run."""
+    failed: list[Failed] = []
+    if not due:
+        return failed
+    step = session.parts.step("dataset")
+    for done, outcome in enumerate(session.parts.build("executor").map(dataset.make, due), 1):
+        work.cost.peak_rss = max(work.cost.peak_rss, outcome.peak_rss)
+        work.progress(done, work.cost.items, "making data")
+        if not outcome.ok:
+            piece = str(due[outcome.index])[:80]
+            failed.append(Failed("index", piece, "", step.component, step.distribution, outcome.error, outcome.detail))
+    return failed
 
 
 def _listed(session: Session, dataset: Any, split: str, limit: int) -> tuple[list[Ref], list[Failed]]:
@@ -109,7 +117,7 @@ def ref_chunks(session: Session, refs: Sequence[Ref]) -> list[Payload]:
 def block_payloads(paths: Sequence[Path]) -> list[Payload]:
     """One payload a file of the stage before."""
     found = [(path, read_facts(path)) for path in paths]
-    return [Payload(file_digest(path), path, tuple(facts["ids"]), tuple(facts["logs"])) for path, facts in found]
+    return [Payload(file_digest(path), Block(path), tuple(facts["ids"]), tuple(facts["logs"])) for path, facts in found]
 
 
 def loader(session: Session) -> Loader:

@@ -140,7 +140,7 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     found = {key_of_result(result): result for result in results}
     seeds = session.experiment.evaluate.seeds
     asked = [
-        Result(t.policy, t.split, t.mode, ref.id, ref.log, seed, "", error="its chunk was lost, see tables/failed.parquet")
+        Result(t.policy, t.split, t.mode, ref.id, ref.log, seed, "", error="its worker was lost, see tables/failed.parquet")
         for t in trials
         for seed in seeds_of(t.mode, seeds)
         for ref in t.refs

@@ -111,8 +111,12 @@ def write_atomic(path: Path, data: bytes) -> None:
     except OSError as error:
         if temporary:
             Path(temporary).unlink(missing_ok=True)
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        way_out = "make room and start again: what is finished is kept" if full else "check that the folder can be written"
+        ways = {
+            errno.ENOSPC: "make room and start again: what is finished is kept",
+            errno.EDQUOT: "make room within your quota and start again: what is finished is kept",
+            errno.EFBIG: "raise the limit on file sizes (ulimit -f) and start again: what is finished is kept",
+        }
+        way_out = ways.get(error.errno or 0, "check that the folder can be written")
         raise StoreError(f"cannot be written: {error.strerror or error}", file=path, way_out=way_out) from error
     except BaseException:
         if temporary:

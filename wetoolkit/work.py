@@ -10,7 +10,7 @@ import hashlib
 import traceback
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
@@ -20,7 +20,7 @@ from wetoolkit.experiment import Experiment, Parts
 from wetoolkit.kinds import SupportsFiles
 from wetoolkit.ledger import Cost, Ledger
 from wetoolkit.progress import Silent, Watch
-from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, fingerprint, key_of, read_facts
+from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, fingerprint, key_of, read_block, read_facts
 from wetoolkit.types import Outcome, Step
 
 T = TypeVar("T")
@@ -69,6 +69,23 @@ class Payload:
     content: Any
     ids: tuple[str, ...]
     logs: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Block:
+    """The values of a file of the stage before, or only one of them, as a chunk's payload."""
+
+    path: Path
+    row: int = -1
+
+    def read(self, cls: type[T], world: type | None = None) -> list[T]:
+        """The values."""
+        values, _ = read_block(self.path, cls, world)
+        return values if self.row < 0 else values[self.row : self.row + 1]
+
+    def item(self, row: int) -> Block:
+        """One of them."""
+        return replace(self, row=row)
 
 
 class Done(Exception):
@@ -255,13 +272,32 @@ class Work:
             if store.digest(chunk.path) is None:
                 todo.append(chunk)
         self.cost.cached += sum(len(payload.ids) for payload in payloads) - sum(len(chunk.ids) for chunk in todo)
-        for chunk, outcome in self._map(job, todo):
-            if outcome.error.startswith(StoreError.__name__):  # a full disk fails everything that follows as well
-                raise StoreError(outcome.error, stage=self.name, way_out="start again once it is mended: what is finished is kept")
-            if not outcome.ok:
-                self._lose(chunk, payloads[chunk.index], outcome)
-                paths.remove(chunk.path)
-        return paths
+        lost = [(chunk, outcome) for chunk, outcome in self._map(job, todo) if not outcome.ok]
+        saved = self._one_by_one(job, payloads, lost)
+        return [found for path in paths for found in saved.get(path, [path])]
+
+    def _one_by_one(
+        self, job: Callable[[], Callable[[Chunk], None]], payloads: Sequence[Payload], lost: Sequence[tuple[Chunk, Outcome]]
+    ) -> dict[Path, list[Path]]:
+        """Try the items of lost chunks alone, so that one that hangs or kills its worker costs only itself. Lost path -> files."""
+        singles = {chunk.path: self._singles(chunk, payloads[chunk.index]) for chunk, _ in lost if len(chunk.ids) > 1}
+        due = [single for group in singles.values() for single in group if self.session.store.digest(single.path) is None]
+        gone = [pair for pair in lost if len(pair[0].ids) == 1] + [pair for pair in self._map(job, due) if not pair[1].ok]
+        for chunk, outcome in gone:
+            self._lose(chunk, payloads[chunk.index], outcome)
+        absent = {chunk.path for chunk, _ in gone}
+        return {path: [single.path for single in group if single.path not in absent] for path, group in singles.items()} | {
+            chunk.path: [] for chunk, _ in lost if len(chunk.ids) == 1
+        }
+
+    def _singles(self, chunk: Chunk, payload: Payload) -> list[Chunk]:
+        """A chunk for each item of a chunk."""
+        found = []
+        for row, id in enumerate(chunk.ids):
+            name = f"{self.name}-{chunk.index:04d}-{row:03d}-{key_of(self.base, payload.key, row)[:16]}.safetensors"
+            content = chunk.payload.item(row) if hasattr(chunk.payload, "item") else chunk.payload[row : row + 1]
+            found.append(Chunk(chunk.index, chunk.path.with_name(name), content, (id,)))
+        return found
 
     def _map(self, job: Callable[[], Callable[[Chunk], None]], todo: Sequence[Chunk]) -> Iterator[tuple[Chunk, Outcome]]:
         done = self.cost.cached
@@ -272,14 +308,16 @@ class Work:
         for chunk, outcome in zip(todo, executor.map(job(), todo), strict=True):
             done += len(chunk.ids)
             self.cost.peak_rss = max(self.cost.peak_rss, outcome.peak_rss)
-            self.session.watch.step(done, self.cost.items)
+            self.session.watch.step(min(done, self.cost.items), self.cost.items)
+            if outcome.error.startswith(StoreError.__name__):  # a full disk fails everything that follows as well
+                raise StoreError(outcome.error, stage=self.name, way_out="start again once it is mended: what is finished is kept")
             yield chunk, outcome
 
     def _lose(self, chunk: Chunk, payload: Payload, outcome: Outcome) -> None:
         step = self.session.parts.step("executor")
-        logs = payload.logs or ("",) * len(chunk.ids)
-        for id, log in zip(chunk.ids, logs, strict=True):
-            reason = f"its chunk was lost: {outcome.error}"
+        logs = dict(zip(payload.ids, payload.logs, strict=True)) if payload.logs else {}
+        for id in chunk.ids:
+            log, reason = logs.get(id, ""), f"its worker was lost: {outcome.error}"
             self.session.lost.append(Failed(self.name, id, log, step.component, step.distribution, reason, outcome.detail))
 
     def progress(self, done: int, of: int, message: str) -> None:
