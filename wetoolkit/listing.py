@@ -43,7 +43,7 @@ def index(session: Session) -> Made:
 
 
 def _make_data(session: Session, work: Work, dataset: Any, due: Sequence[Any]) -> list[Failed]:
-    """Let the workers make what the data set lacks. A piece that fails is a row; listing its split tries it again or ends the run."""
+    """Let the workers make what the data set lacks. A piece that fails is a row; listing its split tries it again, or ends."""
     failed: list[Failed] = []
     if not due:
         return failed

@@ -71,9 +71,9 @@ class Traffic:
     def run_all(self, live: Sequence[int], first: Sequence[int], last: Sequence[int]) -> None:
         """Move the others of the scenes ``live`` [n], each from step ``first`` [n] to ``last`` [n] <= T - 1. The egos' states must
         be known from first to last."""
-        spans = (np.asarray(span, np.int64) for span in (live, first, last))
+        now, begin, end = np.asarray(live, np.int64), np.asarray(first, np.int64), np.asarray(last, np.int64)
         _run(
-            *spans, self.layout, self.bodies, self.drivers, self.rules, self.junctions, self.log, self.walkers, self.events
+            now, begin, end, self.layout, self.bodies, self.drivers, self.rules, self.junctions, self.log, self.walkers, self.events
         )  # fmt: skip
 
     def run(self, first: int, last: int, ego_states: Double) -> None:
