@@ -62,7 +62,8 @@ def _asked(world: World, steps: int) -> World:
     agents = world.agents
     control = np.where(np.isin(agents.control, LEAVES), Control.REACTIVE, agents.control)
     control = np.where(reacts(world), control, Control.REPLAY).astype(np.uint8)
-    pose, velocity, valid = (np.ascontiguousarray(a[:, :steps]) for a in (agents.pose, agents.velocity, agents.valid))
+    pose, velocity = np.ascontiguousarray(agents.pose[:, :steps]), np.ascontiguousarray(agents.velocity[:, :steps])
+    valid = np.ascontiguousarray(agents.valid[:, :steps])
     manners = agents.manners
     if manners is not None:
         keeps = (control != Control.SOCIAL) | (manners[:, HEADWAY] < 0.0)
