@@ -21,7 +21,7 @@ PACKAGE = "wetoolkit"
 SECONDS = 60  # about what it takes one core to compile all kernels of this package
 
 
-class Notice(event.Listener):  # type: ignore[misc]
+class Notice(event.Listener):
     """Says on stderr, before the first kernel of ours is compiled, that this takes a while and happens once."""
 
     def __init__(self, console: Console | None = None) -> None:
@@ -38,7 +38,7 @@ class Notice(event.Listener):  # type: ignore[misc]
         """Nothing: what comes next is a result or another kernel."""
 
 
-event.register("numba:compile", Notice())  # kernels found on disk are not compiled and raise no event
+event.register("numba:compile", Notice())  # type: ignore[no-untyped-call]  # kernels found on disk are not compiled and raise no event
 
 
 def kernel(function: F) -> F:

@@ -72,7 +72,8 @@ def _roles(kind: Byte, on_route: Bool, typed: bool) -> Byte:
     route, crossing = lane & on_route, kind == AreaKind.INTERSECTION
     if not typed:
         lane = ground = lane | ground
-    return (lane * raster.LANE + ground * raster.DRIVABLE + route * raster.ROUTE + crossing * raster.CROSSING).astype(np.uint8)
+    bits = lane * raster.LANE + ground * raster.DRIVABLE + route * raster.ROUTE + crossing * raster.CROSSING
+    return np.asarray(bits, np.uint8)
 
 
 @kernel

@@ -152,7 +152,8 @@ def _room(count: int, steps: int) -> Found:
 
 
 def _part(found: Found, start: int, stop: int) -> Found:
-    return Found(*(array[start:stop] for array in found))
+    rows = slice(start, stop)
+    return Found(found.value[rows], found.step[rows], found.comfort[rows], found.flags[rows])
 
 
 def _share(work: Callable[[int, int], None], count: int, threads: int) -> None:
