@@ -10,7 +10,7 @@ from wetoolkit_driving import dynamics
 from wetoolkit_driving.geometry import box_corners, inside
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import index_areas, inside_area
-from wetoolkit_driving.pdm.comfort import comfort, comfort_readable
+from wetoolkit_driving.pdm.comfort import comfort_readable
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
 from wetoolkit_driving.pdm.scene import PdmScene, from_world
 from wetoolkit_driving.pdm.score import score_readable
@@ -182,7 +182,8 @@ def test_comfort_kernel_equals_scipy(seed, steps):
     states = np.zeros((8, steps, 11))
     states[..., 5:7] = np.cumsum(rng.normal(0, 0.5, (8, steps, 2)), 1)
     states[..., 2] = (3 + np.cumsum(rng.normal(0, 0.05, (8, steps)), 1) + np.pi) % (2 * np.pi) - np.pi
-    assert (comfort(states) == comfort_readable(states)).all()
+    scene = from_world(straight_world(), 20, steps)
+    assert (kernels.score(scene, states).comfort6 == comfort_readable(states)).all()
 
 
 def straight_states(speed: float, steps: int = 41, y: float = 0.0) -> np.ndarray:

@@ -6,13 +6,10 @@ box centre, with the driven past before the plan (``Variant``). Trajectories sho
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_filter
 
-from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 from wetoolkit_driving.types import Vehicle
 
@@ -73,65 +70,3 @@ def comfort_readable(
         states = np.concatenate([np.broadcast_to(past, (len(states), *past.shape)), states], 1)
     found = quantities(states, variant, vehicle, dt)
     return np.stack([((q > low) & (q < high)).all(-1) for q, low, high in zip(found, LOW, HIGH, strict=True)], -1)
-
-
-@lru_cache(maxsize=64)
-def filters(states: int, dt: float = 0.1) -> Double:
-    """[5, T, T] (value, short value, wide derivative, yaw acceleration, yaw rate); row j is the response to an impulse at j."""
-    unit = np.eye(states)
-    kinds = ((41, 2, 0), (SHORT, 2, 0), (41, 2, 1), (YAW, 3, 2), (YAW, 2, 1))
-    made = np.stack([savgol_filter(unit, min(w, states), order, deriv=d, delta=dt, axis=-1) for w, order, d in kinds])
-    made.setflags(write=False)
-    return made
-
-
-def comfort(states: Double, dt: float = 0.1) -> Bool:
-    """``comfort_readable`` by a kernel: [N, 6] of states [N, T, 11], each trajectory by itself."""
-    return _comfort(states, filters(states.shape[1], dt), LOW, HIGH)
-
-
-@kernel
-def _apply(matrix: Double, values: Double, out: Double) -> None:
-    """out = round(values filtered, 8); rows of zeros in banded matrices are skipped where values are 0."""
-    out[:] = 0.0
-    for j in range(values.shape[0]):
-        if values[j] != 0.0:
-            for i in range(out.shape[0]):
-                out[i] += matrix[j, i] * values[j]
-    for i in range(out.shape[0]):
-        out[i] = np.rint(out[i] * 1e8) / 1e8
-
-
-@kernel
-def _within(values: Double, low: float, high: float) -> bool:
-    good = True
-    for value in values:
-        good = good and low < value < high
-    return good
-
-
-@kernel
-def _comfort(states: Double, filters: Double, low: Double, high: Double) -> Bool:
-    count, steps = states.shape[0], states.shape[1]
-    good = np.empty((count, 6), np.bool_)
-    raw, first, second = np.empty(steps), np.empty(steps), np.empty(steps)
-    for n in range(count):
-        for axis in range(2):
-            raw[:] = states[n, :, 5 + axis]
-            _apply(filters[0], raw, first)
-            good[n, axis] = _within(first, low[axis], high[axis])
-        for quantity in range(2, 4):
-            for t in range(steps):
-                raw[t] = np.hypot(states[n, t, 5], states[n, t, 6]) if quantity == 2 else states[n, t, 5]
-            _apply(filters[1], raw, first)
-            _apply(filters[2], first, second)
-            good[n, quantity] = _within(second, low[quantity], high[quantity])
-        raw[0] = 0.0  # heading from the first on, unwrapped: derivatives do not see the offset
-        for t in range(1, steps):
-            turn = states[n, t, 2] - states[n, t - 1, 2]
-            raw[t] = raw[t - 1] + (turn + np.pi) % (2 * np.pi) - np.pi
-        _apply(filters[3], raw, first)
-        _apply(filters[4], raw, second)
-        good[n, 4] = _within(first, low[4], high[4])
-        good[n, 5] = _within(second, low[5], high[5])
-    return good
