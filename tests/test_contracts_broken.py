@@ -1,7 +1,7 @@
 """Each promise of each contract has a deliberately broken part that fails it, and nothing but it."""
 
-import pytest
 import broken_promises
+import pytest
 from broken_parts import BROKEN
 
 from wetoolkit import testing

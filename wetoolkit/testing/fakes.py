@@ -8,8 +8,8 @@ steps into the way and the log's walker goes round. A policy that imitates the c
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from pydantic import Field
@@ -18,8 +18,8 @@ from wetoolkit.config import Config
 from wetoolkit.errors import DataError
 from wetoolkit.events import Event
 from wetoolkit.kinds import Policy, Reward
+from wetoolkit.testing.fake_world import DT, NEAR, NOW, PLAN, RADIUS, SPEED, STEPS, WALKS, Toy, ToyWorld, velocity_at
 from wetoolkit.types import (
-    Array,
     Bool,
     Clock,
     Failure,
@@ -29,7 +29,6 @@ from wetoolkit.types import (
     Observation,
     ObservationSpec,
     Plan,
-    PlanSpec,
     Reaction,
     Ref,
     Role,
@@ -39,89 +38,34 @@ from wetoolkit.types import (
     Scores,
     Situation,
     Term,
-    require,
     require_finite,
 )
 
-DT, STEPS, NOW, SPEED, RADIUS, NEAR = 0.5, 28, 4, 1.0, 0.6, 4  # s, steps, step, m/s, metres, others seen
-PLAN = PlanSpec(steps=4, dt=DT, channels=("x [m]", "y [m]"))
-_VELOCITIES = np.array([(x, y) for x in (0.0, 0.5, 1.0, 1.5) for y in (-0.8, 0.0, 0.8)], np.float32)  # [12, 2] m/s
-WALKS = _VELOCITIES[:, None] * (np.arange(1, 5, dtype=np.float32) * DT)[None, :, None]  # [12, 4, 2] metres
-
-
-@dataclass(frozen=True)
-class ToyWorld:
-    """Where the body and the others are at every step, in metres."""
-
-    body: Float  # [T, 2]
-    others: Float  # [A, T, 2]
-    valid: Bool  # [A, T]
-
-    def validate(self) -> None:
-        require(self.others.shape[1:] == self.body.shape, f"shape {self.others.shape}", "world.others", "[A, T, 2]")
-        require(self.valid.shape == self.others.shape[:2], f"shape {self.valid.shape}", "world.valid", "[A, T]")
-        require_finite(self.body, "world.body")
-        require_finite(self.others, "world.others")
-
-
-class Toy:
-    """The domain's glue."""
-
-    name = "toy"
-    plan = PLAN
-    world = ToyWorld
-
-    def observe(self, situations: Sequence[Situation[ToyWorld]], spec: ObservationSpec) -> Observation[ToyWorld]:
-        """``body`` [B, 2] velocity in m/s; ``others`` [B, NEAR, 4] relative x, y and velocity of the nearest, with ``.valid``."""
-        limit = spec.limits.get("others", NEAR)
-        seen = [_nearest(situation.world, situation.step, limit) for situation in situations]
-        body = [_velocity(situation.world.body, situation.step) for situation in situations]
-        arrays: dict[str, Array] = {
-            "body": np.array(body, np.float32).reshape(-1, 2),
-            "others": np.array([rows for rows, _ in seen], np.float32).reshape(-1, limit, 4),
-            "others.valid": np.array([mask for _, mask in seen], bool).reshape(-1, limit),
-        }
-        return Observation("toy", len(situations), {name: a for name, a in arrays.items() if name.split(".")[0] in spec.fields})
-
-    def demonstrate(self, situations: Sequence[Situation[ToyWorld]]) -> tuple[Float, Bool]:
-        """Where the body went, relative to where it was: [B, 4, 2] metres, and whether the record reaches so far."""
-        plans = np.zeros((len(situations), *PLAN.shape), np.float32)
-        known = np.zeros(len(situations), bool)
-        for row, situation in enumerate(situations):
-            after = situation.world.body[situation.step + 1 : situation.step + 1 + PLAN.steps]
-            known[row] = len(after) == PLAN.steps
-            plans[row, : len(after)] = after - situation.world.body[situation.step]
-        return plans, known
-
-    def frames(self, rollout: Rollout[ToyWorld], logged: ToyWorld | None, events: Sequence[Event]) -> Iterator[Array]:
-        """Pictures [64, 96, 3] of 8 pixels a metre: the others grey, the body blue, red once an event has failed it."""
-        world, first = rollout.world, rollout.world.body[rollout.clock.now]
-        for step in range(rollout.clock.now, rollout.end):
-            failed = any(event.fails and event.step <= step for event in events)
-            picture = np.full((64, 96, 3), 255, np.uint8)
-            dots = [(point, (120, 120, 120)) for point in world.others[world.valid[:, step], step]]
-            for point, colour in [*dots, (world.body[step], (220, 30, 30) if failed else (30, 30, 220))]:
-                column, row = (np.array([24, 32]) + 8 * (point - first) * [1, -1]).astype(int).tolist()
-                picture[max(row - 2, 0) : max(row + 3, 0), max(column - 2, 0) : max(column + 3, 0)] = colour
-            yield picture
-
-
-def _velocity(path: Float, step: int) -> Float:
-    """Backward difference in m/s: nothing after ``step`` is looked at."""
-    return (path[..., step, :] - path[..., max(step - 1, 0), :]) / DT
-
-
-def _nearest(world: ToyWorld, step: int, limit: int) -> tuple[Float, Bool]:
-    """Rows [limit, 4] of those who are there now, nearest first, and which rows hold somebody."""
-    relative = world.others[:, step] - world.body[step]  # [A, 2] metres
-    distance = np.where(world.valid[:, step], np.hypot(*relative.T), np.inf)
-    order = np.argsort(distance, kind="stable")[:limit]
-    order = order[np.isfinite(distance[order])]
-    moving = world.valid[:, max(step - 1, 0)]
-    rows, mask = np.zeros((limit, 4), np.float32), np.arange(limit) < len(order)
-    rows[: len(order), :2] = relative[order]
-    rows[: len(order), 2:] = np.where(moving[order, None], _velocity(world.others, step)[order], 0)
-    return rows, mask
+__all__ = [
+    "DT",
+    "NEAR",
+    "NOW",
+    "PLAN",
+    "RADIUS",
+    "SPEED",
+    "STEPS",
+    "WALKS",
+    "Toy",
+    "ToyBehaviour",
+    "ToyBehaviourConfig",
+    "ToyDataset",
+    "ToyDatasetConfig",
+    "ToyDrive",
+    "ToyMiner",
+    "ToyMinerConfig",
+    "ToyReconstructor",
+    "ToyReconstructorConfig",
+    "ToyReward",
+    "ToyRewardConfig",
+    "ToySimulator",
+    "ToySimulatorConfig",
+    "ToyWorld",
+]
 
 
 class ToyDatasetConfig(Config):
@@ -313,7 +257,7 @@ class ToyBehaviour:
         for world, clock in zip(worlds, clocks, strict=True):
             there = world.valid[:, clock.now]
             ahead = DT * np.arange(1, PLAN.steps + 1)[:, None]  # [T, 1] s
-            states = world.others[:, clock.now, None] + ahead * _velocity(world.others, clock.now)[:, None]
+            states = world.others[:, clock.now, None] + ahead * velocity_at(world.others, clock.now)[:, None]
             valid = np.repeat(there[:, None], PLAN.steps, axis=1)
             found.append(Reaction(np.where(valid[..., None], states, 0.0), valid))
         return found

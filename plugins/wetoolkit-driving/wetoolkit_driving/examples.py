@@ -1,4 +1,4 @@
-"""Tiny drives to try parts on: a straight road with all classes of agents, a crossing, a pedestrian, and a car that stands in the way."""
+"""Tiny drives to try parts on: a road with all classes of agents, a crossing, a pedestrian, and a car that stands in the way."""
 
 from __future__ import annotations
 
