@@ -177,8 +177,8 @@ class PraisesTooMuch(Scored):
 
 
 class Plugin(PluginContract):
-    limit = 0.5  # these tests must not depend on how fast the machine is
-    tries = 2
+    limit = 600.0  # these tests must not depend on how fast the machine is
+    tries = 1
 
 
 for name, promise in {
@@ -190,4 +190,5 @@ for name, promise in {
     "lost": "test_targets_have_the_methods_of_their_kind",
     "another_kind": "test_targets_have_the_methods_of_their_kind",
 }.items():
-    breaks(Plugin, promise, module=f"broken_plugins.{name}")(type(name.capitalize(), (), {}))
+    limit = {"limit": 0.001} if name == "sleeps" else {}  # it sleeps 1 s; 1 ms is allowed
+    breaks(Plugin, promise, module=f"broken_plugins.{name}", **limit)(type(name.capitalize(), (), {}))

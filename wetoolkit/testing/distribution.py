@@ -24,14 +24,16 @@ HEAVY = frozenset(
         *("pyarrow", "pydantic", "ray", "scipy", "shapely", "sklearn", "tensorflow", "torch"),
     )
 )
+QUIET = 0.05  # seconds that the core's own imports take on an ordinary machine with nothing else to do
 _MEASURE = """
 import json, sys, time
+begun = time.perf_counter()
 import wetoolkit.hooks, wetoolkit.component
 before, start = set(sys.modules), time.perf_counter()
 __import__(sys.argv[1])
 seconds = time.perf_counter() - start
 print()
-print(json.dumps({"seconds": seconds, "modules": sorted(set(sys.modules) - before)}))
+print(json.dumps({"seconds": seconds, "core": start - begun, "modules": sorted(set(sys.modules) - before)}))
 """
 
 
@@ -40,6 +42,7 @@ class Imported:
     """One import of a module in a fresh interpreter that has imported what the core's announcements need."""
 
     seconds: float
+    core: float  # seconds of the core's own imports, just before: how fast this machine is now
     modules: frozenset[str]  # top-level names that it brought in
 
 
@@ -54,7 +57,7 @@ def import_afresh(module: str) -> Imported:
     if done.returncode:
         raise PluginError(f"import of {module} failed: {done.stderr.strip()[-300:]}", way_out="repair it")
     found = json.loads(done.stdout.splitlines()[-1])
-    return Imported(found["seconds"], frozenset(name.split(".")[0] for name in found["modules"]))
+    return Imported(found["seconds"], found["core"], frozenset(name.split(".")[0] for name in found["modules"]))
 
 
 class PluginContract:
@@ -62,7 +65,7 @@ class PluginContract:
 
     module: str = ""
     limit: float = 0.05  # seconds beyond the core's own imports
-    tries: int = 5  # the best counts: what the import costs where nothing else wants the machine
+    tries: int = 3  # the best counts
 
     def given(self) -> str:
         """The module's name."""
@@ -81,12 +84,11 @@ class PluginContract:
         return [entry for entry in self.registry().entries if entry.source.module == self.given()]
 
     def test_imports_fast(self) -> None:
-        best = float("inf")
-        for _ in range(self.tries):
-            best = min(best, import_afresh(self.given()).seconds)
-            if best <= self.limit:
-                return
-        promise(False, "plugin module imports fast", f"{1000 * best:.0f} ms beyond the core's, at most {1000 * self.limit:.0f}")
+        tried = [import_afresh(self.given()) for _ in range(self.tries)]
+        best = min(tried, key=lambda one: one.seconds / max(one.core, QUIET))
+        allowed = self.limit * max(1.0, best.core / QUIET)  # a machine that is slow or busy is so for the core as well
+        how = f"{1000 * best.seconds:.0f} ms beyond the core's, at most {1000 * allowed:.0f}"
+        promise(best.seconds <= allowed, "plugin module imports fast", how)
 
     def test_imports_nothing_heavy(self) -> None:
         heavy = sorted(import_afresh(self.given()).modules & HEAVY)
