@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from types import ModuleType
+from types import GenericAlias, ModuleType
 from typing import Any
 
 from wetoolkit.component import CONTRACT
@@ -57,6 +57,8 @@ def _described(value: Any) -> Any:
         return {"bases": bases, "fields": fields, "methods": dict(sorted(members.items()))}
     if isinstance(value, property):
         return "property"
+    if isinstance(value, GenericAlias):
+        return "an array type"  # its text differs between versions of numpy
     if callable(value) or isinstance(value, classmethod | staticmethod):
         return str(inspect.signature(getattr(value, "__func__", value)))
     return type(value).__name__

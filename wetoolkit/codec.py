@@ -1,7 +1,8 @@
 """Frozen dataclasses <-> flat arrays and JSON, and from there to safetensors. No pickle, and no name is ever imported from a file.
 
 Writing looks at the values, reading follows the type hints of the class that is asked for, so a file cannot choose what is built.
-Known: nested dataclasses, arrays, bool, int, float, str, enums, ``Literal``, ``Optional`` and unions of scalars, tuples, ``Mapping[str, ...]``.
+Known: nested dataclasses, arrays, bool, int, float, str, enums, ``Literal``, ``Optional``, unions of scalars, tuples and mappings
+from str.
 Type variables (the ``W`` of ``Scenario[W]``) stand for the ``world`` class that the reader passes. Equal arrays are stored once.
 """
 
