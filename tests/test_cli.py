@@ -113,6 +113,8 @@ def test_plugins_lists_all_and_filters(wetool):
     assert json.loads(out) == []
     code, out, _ = wetool("plugins")
     assert code == OK and "toy-gradient" in out
+    code, out, _ = wetool("plugins", "--faulty")
+    assert code == OK and out.startswith("no part is so")
 
 
 def test_plugins_shows_one_with_its_settings(wetool):
@@ -130,6 +132,30 @@ def test_plugins_shows_one_with_its_settings(wetool):
     assert code == OK and "above 0" in out
     assert wetool("plugins", "reward/tow")[0] == BAD_INPUT
     assert wetool("plugins", "rewards")[0] == BAD_INPUT
+
+
+@pytest.mark.parametrize("columns", [60, 90, 400])
+def test_tables_fit_the_terminal_and_lose_nothing(wetool, monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for part in ("", "reward/toy"):
+        _, out, _ = wetool("plugins", part)
+        words = " ".join(out.split())
+        _, rows, _ = wetool("plugins", part, "--json")
+        rows = json.loads(rows) if not part else json.loads(rows)["settings"]
+        assert all(row["summary" if not part else "description"].split()[-1] in words for row in rows)
+        if not part:
+            assert max(map(len, out.splitlines())) <= max(columns, 73)  # 73: the short columns side by side
+            assert ("━" in out) == (columns == 400)
+
+
+def test_settings_of_configs_within_a_config_are_rows_of_their_own(wetool):
+    pytest.importorskip("wetoolkit_learning")
+    _, out, _ = wetool("plugins", "policy/vocabulary-vector", "--json", "--plugin", "wetoolkit_learning.plugin")
+    settings = {setting["setting"]: setting for setting in json.loads(out)["settings"]}
+    assert "vocabulary" not in settings
+    assert settings["vocabulary.dt"]["unit"] == "s" and settings["vocabulary.dt"]["default"] == 0.1
+    _, out, _ = wetool("plugins", "executor/process", "--json")
+    assert all("." not in setting["setting"] for setting in json.loads(out)["settings"])
 
 
 def test_plugins_check_imports_every_part(wetool, monkeypatch, tmp_path):

@@ -25,7 +25,7 @@ def check(
 ) -> None:
     """Hold a part to the promises of its kind (see wetoolkit.testing), without a test file. Exit code 3 where one is broken.
 
-    Example: wetool plugins check reward/pdms --set horizon=4.0
+    Example: wetool plugins check reward/pdms --set variant=corrected
     """
     import polars as pl
 
@@ -43,7 +43,7 @@ def check(
         show_json(rows)
     else:
         table = pl.DataFrame(rows).select("promise", "state", pl.col("seconds").round(2), "how")
-        show(table, False, f"{kind}/{name}: {len(broken)} of {len(found)} promises broken")
+        show(table, False, f"{kind}/{name}: {len(broken)} of {len(found)} promises broken", beneath=("how",))
     if broken:
         raise typer.Exit(FAILED_ITEMS)
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json as json_
 import math
+import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -16,8 +18,12 @@ if TYPE_CHECKING:
     import polars as pl
 
 
-def show(table: pl.DataFrame, json: bool, title: str = "") -> None:
-    """Print a table for people, or with ``json`` its rows as a JSON list on stdout (NaN and infinities become null)."""
+def show(table: pl.DataFrame, json: bool, title: str = "", beneath: Sequence[str] = ()) -> None:
+    """Print a table for people, or with ``json`` its rows as a JSON list on stdout (NaN and infinities become null).
+
+    Where it is wider than the terminal (or than $COLUMNS, or 200 columns where neither is known), the columns ``beneath`` are
+    written under each row as lines of text instead of being squeezed.
+    """
     if json:
         show_json(table.to_dicts())
         return
@@ -30,8 +36,27 @@ def show(table: pl.DataFrame, json: bool, title: str = "") -> None:
         shown.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
     for row in table.iter_rows():
         shown.add_row(*(Text(cell(value)) for value in row))
-    console = Console(soft_wrap=False) if sys.stdout.isatty() else Console(width=200)
-    console.print(shown)
+    console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)
+    if beneath and console.measure(shown, options=console.options.update(width=10_000)).maximum > console.width:
+        typer.echo("\n".join(_flowing(table, title, beneath, console.width)))
+    else:
+        console.print(shown)
+
+
+def _flowing(table: pl.DataFrame, title: str, beneath: Sequence[str], width: int) -> list[str]:
+    """The rows as lines: the short columns side by side, then the others, wrapped and set in."""
+    import textwrap
+
+    short = [name for name in table.columns if name not in beneath]
+    rows = [[cell(value) for value in row] for row in table.select(short).iter_rows()]
+    room = [max(map(len, column)) for column in zip(short, *rows, strict=True)]
+    wrap = partial(textwrap.wrap, width=max(width, 20), initial_indent="    ", subsequent_indent="    ", break_on_hyphens=False)
+    lines = [title] if title else []
+    for values, texts in zip([short, *rows], [{}, *table.select(set(table.columns) - set(short)).to_dicts()], strict=True):
+        lines.append("  ".join(value.ljust(space) for value, space in zip(values, room, strict=True)).rstrip())
+        told = [(name, cell(texts[name])) for name in beneath if name in texts]
+        lines += [line for n, (name, text) in enumerate(told) if text for line in wrap(f"{name}: {text}" if n else text)]
+    return lines
 
 
 def cell(value: object) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -45,7 +45,10 @@ def plugins(
     rows = [row for row in (checked_rows(registry) if check else known_rows(registry)) if not part or row.kind == part]
     rows = [row for row in rows if domain in ("", row.domain) and distribution in ("", row.distribution)]
     rows = [row for row in rows if row.state.startswith(state) and not (faulty and row.state == OK)]
-    show(_table(rows, json), json, "plugins")
+    if rows or json:
+        show(_table(rows, json), json, "plugins", beneath=("summary", "reason", "remedy"))
+    else:
+        typer.echo("no part is so: `wetool plugins` without options lists all")
 
 
 def split(part: str) -> tuple[str, str]:
@@ -122,7 +125,7 @@ def _show_one(registry: Registry, kind: str, name: str, json: bool) -> None:
     entry = registry.domain_entry(name) if kind == "domain" else registry.component(kind, name)
     schema = {} if kind == "domain" else registry.model(kind, name).model_json_schema()
     about: dict[str, Any] = {**asdict(entry.component), **_origin(entry)}
-    settings = [_setting(key, field, schema) for key, field in schema.get("properties", {}).items()]
+    settings = list(_settings(schema, schema))
     if json:
         show_json({**about, "settings": settings})
         return
@@ -132,7 +135,7 @@ def _show_one(registry: Registry, kind: str, name: str, json: bool) -> None:
         return
     columns = ("setting", "type", "default", "unit", "allowed", "description")
     table = pl.DataFrame([{c: str(s[c]) for c in columns} for s in settings], schema=dict.fromkeys(columns, pl.String))
-    show(table, json, f"settings of {entry.label}")
+    show(table, json, f"settings of {entry.label}", beneath=("description", "allowed"))
 
 
 def _origin(entry: Entry) -> dict[str, Any]:
@@ -153,7 +156,20 @@ def _origin(entry: Entry) -> dict[str, Any]:
     }
 
 
-def _setting(key: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[str, Any]:
+def _settings(
+    model: Mapping[str, Any], schema: Mapping[str, Any], above: str = "", made: Mapping[str, Any] | None = None
+) -> Iterator[dict[str, Any]]:
+    """The settings of a config from its JSON Schema; those of a config within it are ``outer.inner``, with the outer's defaults."""
+    for key, field in model.get("properties", {}).items():
+        field = field if made is None or key not in made else {**field, "default": made[key]}
+        within = schema.get("$defs", {}).get(field.get("$ref", "").split("/")[-1], {})
+        if "properties" in within:
+            yield from _settings(within, schema, f"{above}{key}.", field.get("default"))
+        else:
+            yield _setting(above + key, field, key in model.get("required", ()) and "default" not in field)
+
+
+def _setting(key: str, field: Mapping[str, Any], required: bool) -> dict[str, Any]:
     """One setting of a config from its JSON Schema."""
     from wetoolkit.config import allowed
 
@@ -161,8 +177,8 @@ def _setting(key: str, field: dict[str, Any], schema: dict[str, Any]) -> dict[st
     return {
         "setting": key,
         "type": " or ".join(kind for kind in kinds if kind) or "any",
-        "default": "(required)" if key in schema.get("required", ()) else field.get("default", "(made)"),
-        "allowed": allowed(field),
+        "default": "(required)" if required else field.get("default", "(made)"),
+        "allowed": allowed(dict(field)),
         "unit": "".join(re.findall(r"\[([^\]]+)\]", field.get("description", ""))[-1:]),
         "description": field.get("description", ""),
     }
