@@ -122,6 +122,30 @@ def test_headings_are_interpolated_the_short_way():
     assert np.abs(np.sin(d.reference_poses(np.zeros((1, 11)), plan, 0.5)[0, 10:, 2])).max() < 0.05
 
 
+@pytest.mark.parametrize(("poses", "interval", "time_us"), [(40, 0.1, None), (8, 0.5, None), (8, 0.5, 1_234_567_891)])
+def test_the_sampled_plan_is_the_interpolated_one(poses, interval, time_us):
+    rng = np.random.default_rng(8)
+    initial = rng.normal(0, [50, 50, 2, *[1] * 8], (20, 11))
+    plans = rng.normal(0, [20, 20, 2], (20, poses, 3))
+    known = d.to_world(initial, plans)
+    known[..., 2] = np.unwrap(known[..., 2], axis=1)
+    expected = d.interpolate(known, np.arange(poses + 1) * interval, np.arange(41) * 0.1)
+    found = d.reference_poses(initial, plans, interval, time_us=time_us)
+    slack = 1e-9 if time_us is None else 1e-3  # a sample moves by up to a microsecond
+    assert np.abs(found[..., :2] - expected[..., :2]).max() < slack
+    assert np.abs(np.sin((found[..., 2] - expected[..., 2]) / 2)).max() < slack
+
+
+def test_of_two_short_ways_the_heading_takes_numpys():
+    plan = np.zeros((1, 8, 3))
+    plan[0, 1:, 2] = -np.pi
+    assert (d.reference_poses(np.zeros((1, 11)), plan, 0.5)[0, 6:10, 2] < 0).all()
+    plan[0, 1:, 2] = np.pi  # as to_world has it, -pi
+    assert (d.reference_poses(np.zeros((1, 11)), plan, 0.5)[0, 6:10, 2] < 0).all()
+    plan[0, 0, 2], plan[0, 1:, 2] = -np.pi, 0.0
+    assert (d.reference_poses(np.zeros((1, 11)), plan, 0.5)[0, 6:10, 2] < 0).all()
+
+
 @pytest.mark.parametrize("plans", [np.full((1, 40, 3), np.nan), np.zeros((1, 40, 2)), np.zeros((1, 2, 3))])
 def test_bad_plans_are_refused(plans):
     with pytest.raises(ValidationError):

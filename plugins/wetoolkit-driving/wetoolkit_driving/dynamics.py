@@ -73,9 +73,10 @@ def to_world(initial: Double, plans: Double) -> Double:
 def reference_poses(initial: Double, plans: Double, interval: float = DT, steps: int = 40, time_us: int | None = None) -> Double:
     """Poses [N, steps + 1, 3] in the world, every 0.1 s, of plans [N, P, 3] with a pose every ``interval`` seconds.
 
-    Plans at 10 Hz are taken as they are. Others are interpolated linearly (headings the short way), the car's own pose counting as
-    time 0. ``time_us`` repeats NAVSIM's truncation of absolute times to microseconds, which moves a sample by up to 1 us; None
-    stands for exact times. A plan that ends too early is a ``ValidationError``: nothing is known of what comes after its end.
+    Plans at 10 Hz are taken as they are (as by ``to_world``). Others are interpolated linearly (headings the short way), the car's
+    own pose counting as time 0. ``time_us`` repeats NAVSIM's truncation of absolute times to microseconds, which moves a sample by
+    up to 1 us; None stands for exact times. A plan that ends too early is a ``ValidationError``: nothing is known of what comes
+    after its end.
     """
     count = plans.shape[1]
     way_out = f"give {round(steps * DT / interval)} poses or more"
@@ -85,18 +86,26 @@ def reference_poses(initial: Double, plans: Double, interval: float = DT, steps:
         "proposals",
         way_out,
     )
-    poses = to_world(initial, plans)
+    initial, plans = np.array(initial, np.float64, order="C"), np.array(plans, np.float64, order="C")
+    return kernels.sample_plans(initial, plans, *_places(count, interval, steps, time_us))
+
+
+@lru_cache(maxsize=64)
+def _places(count: int, interval: float, steps: int, time_us: int | None) -> tuple[NDArray[np.int64], Double]:
+    """For each of ``steps + 1`` samples of 0.1 s, the pose that comes after it and its part of the way there, both [steps + 1].
+
+    Pose 0 is the car's own, the plan's follow.
+    """
     if interval == DT and time_us is None:
-        return poses[:, : steps + 1]
+        return np.maximum(np.arange(steps + 1), 1), np.minimum(np.arange(steps + 1.0), 1.0)
     start = 0.0 if time_us is None else time_us * 1e-6  # seconds
     exact = 0.5 if time_us is None else 0.0  # truncation becomes rounding
     known = ((np.arange(0, count * interval, interval)[:count] + interval + start) * 1e6 + exact).astype(np.int64)
     known = np.concatenate([[time_us or 0], known])
     wanted = ((np.arange(0, (steps + 1) * DT, DT)[: steps + 1] + start) * 1e6 + exact).astype(np.int64)
-    poses[..., 2] = np.unwrap(poses[..., 2], axis=1)
-    poses = interpolate(poses, known.astype(np.float64), np.clip(wanted, known[0], known[-1]).astype(np.float64))
-    poses[..., 2] = wrap_angle(poses[..., 2])
-    return poses
+    wanted = np.clip(wanted, known[0], known[-1])
+    right = np.clip(np.searchsorted(known, wanted), 1, len(known) - 1)
+    return right, (wanted - known[right - 1]) / (known[right] - known[right - 1])
 
 
 def integrator(steps: int, dt: float = DT) -> Double:
@@ -217,7 +226,8 @@ def simulate(
 ) -> Double:
     """``simulate_readable`` by kernels; ``steps`` < T drives only the first part of the plan: [N, steps + 1, 11]."""
     length = poses.shape[1] - 1
-    initial, poses = np.ascontiguousarray(initial, np.float64), np.ascontiguousarray(poses, np.float64)
+    # copies: arrays that may not be written to would be compiled for once more
+    initial, poses = np.array(initial, np.float64, order="C"), np.ascontiguousarray(poses, np.float64)
     count = length if steps is None else min(steps, length)
     return kernels.simulate(initial, poses, speed_fit(length, DT, true_jerk), (vehicle or Vehicle()).wheel_base, count)
 
@@ -245,7 +255,7 @@ def track_and_simulate(
     """
     proposals = np.asarray(proposals, np.float64)
     check_plans(proposals)
-    initial = np.broadcast_to(np.asarray(initial, np.float64), (len(proposals), 11))
+    initial = np.array(np.broadcast_to(np.asarray(initial, np.float64), (len(proposals), 11)))
     require_finite(initial, "initial state")
     length = round(proposals.shape[1] * interval / DT)
     return simulate(initial, reference_poses(initial, proposals, interval, length, time_us), vehicle, steps)

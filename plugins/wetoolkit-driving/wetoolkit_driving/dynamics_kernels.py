@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from wetoolkit_driving.jit import kernel
 
 Double = NDArray[np.float64]
+Int = NDArray[np.int64]
 
 
 @kernel
@@ -55,6 +56,35 @@ def principal(angle: float) -> float:
     if not 0.0 <= above < 2 * math.pi:
         above %= 2 * math.pi
     return above - math.pi
+
+
+@kernel
+def sample_plans(initial: Double, plans: Double, right: Int, part: Double) -> Double:
+    """World poses [N, S, 3] of plans [N, P, 3] in the frames of states [N, >= 3], whose own pose goes before the plan's.
+
+    Sample s lies ``part[s]`` of the way from pose ``right[s] - 1`` to pose ``right[s]``; headings go the short way.
+    """
+    poses, known = np.empty((plans.shape[0], right.shape[0], 3)), np.empty((plans.shape[1] + 1, 3))
+    for n in range(plans.shape[0]):
+        x, y, heading = initial[n, 0], initial[n, 1], initial[n, 2]
+        cos, sin = math.cos(heading), math.sin(heading)
+        known[0, 0], known[0, 1], known[0, 2] = x, y, heading
+        for i in range(plans.shape[1]):
+            known[i + 1, 0] = x + cos * plans[n, i, 0] - sin * plans[n, i, 1]
+            known[i + 1, 1] = y + sin * plans[n, i, 0] + cos * plans[n, i, 1]
+            known[i + 1, 2] = principal(heading + plans[n, i, 2])
+        for s in range(right.shape[0]):
+            a, b, share = right[s] - 1, right[s], part[s]
+            if share == 1.0:  # as it is, to the last bit
+                poses[n, s, 0], poses[n, s, 1], poses[n, s, 2] = known[b, 0], known[b, 1], known[b, 2]
+                continue
+            poses[n, s, 0] = known[a, 0] + share * (known[b, 0] - known[a, 0])
+            poses[n, s, 1] = known[a, 1] + share * (known[b, 1] - known[a, 1])
+            turn = principal(known[b, 2] - known[a, 2])
+            if turn == -math.pi and known[b, 2] > known[a, 2]:
+                turn = math.pi  # of two short ways, numpy.unwrap's
+            poses[n, s, 2] = known[a, 2] if share == 0.0 else principal(known[a, 2] + share * turn)
+    return poses
 
 
 @kernel

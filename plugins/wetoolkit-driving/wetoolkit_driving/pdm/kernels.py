@@ -248,14 +248,18 @@ def _place(path: Double, half: Double, desk: Desk) -> None:
 
 @kernel
 def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
-    """Write the bits of each state that sub-metrics always need; the others where all are wanted."""
+    """Write the bits of each state that sub-metrics always need; the others where all are wanted.
+
+    Where not all are wanted, states after the first one off the road are not asked for it: DAC is known by then.
+    """
     kinds = 0 if ready.switches.typed_areas else 1
     known, corners, centre = ready.areas.known[kinds], desk.corners, desk.centre
     x0, y0, scale, nx, ny = ready.areas.grid.x, ready.areas.grid.y, ready.areas.grid.scale, ready.areas.grid.nx, ready.areas.grid.ny
     exempt = ready.switches.ddc_exempt or ready.switches.lk_exempt
+    corner = 0
     for t in range(path.shape[0]):
         bits = 0
-        for q in range(6 if exempt else 5):  # four corners on the ground? the centre on the route? in an intersection?
+        for q in range(corner, 6 if exempt else 5):  # four corners on the ground? the centre on the route? in an intersection?
             role = DRIVABLE if q < 4 else (ROUTE if q == 4 else CROSSING)
             x, y = (corners[t, q, 0], corners[t, q, 1]) if q < 4 else (centre[t, 0], centre[t, 1])
             cell = cell_at(x0, y0, scale, nx, ny, x, y)
@@ -270,6 +274,8 @@ def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
             elif q == 5 and held:
                 bits |= EXEMPT
         flags[t] = bits
+        if bits & OFF_ROAD and not ready.every_state:
+            corner = 4
     if ready.every_state:
         for t in range(path.shape[0]):
             _look_closely(ready, path, desk, flags, t)
@@ -277,10 +283,13 @@ def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
 
 @inlined
 def _look_closely(ready: Ready, path: Double, desk: Desk, flags: Byte, t: int) -> int:
-    """The bits of state t with MULTI_LANE and CROSSED among them."""
+    """The bits of state t with MULTI_LANE and CROSSED among them, and with OFF_ROAD also where ``_areas`` did not ask."""
     areas, kinds = ready.areas, 0 if ready.switches.typed_areas else 1
     if not flags[t] & SEEN:
         flags[t] |= SEEN
+        for q in range(4):
+            if not ready.every_state and not within(areas, kinds, DRIVABLE, desk.corners[t, q, 0], desk.corners[t, q, 1]):
+                flags[t] |= OFF_ROAD
         if in_several_lanes(areas, kinds, desk.corners[t], desk.touched):
             flags[t] |= MULTI_LANE
         if within(areas, kinds, CROSSING, path[t, 0], path[t, 1]):

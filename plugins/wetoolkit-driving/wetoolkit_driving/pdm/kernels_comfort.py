@@ -23,7 +23,8 @@ Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
 
-VALUE, BRIEF, RATE, YAW_ACCELERATION, YAW_RATE = range(5)
+# numpy's integers: of Python's, numba compiles a kernel anew for each value
+VALUE, BRIEF, RATE, YAW_ACCELERATION, YAW_RATE = np.arange(5)
 
 
 class Filters(NamedTuple):
@@ -64,8 +65,9 @@ def _apply(filters: Filters, kind: int, values: Double, out: Double) -> None:
         tap = taps[kind, j]
         for i in range(count - 2 * half):
             out[half + i] += tap * values[lag + i + j]
-    _fit_end(filters.moments, filters.powers, kind, window, values, 0, out, 0, half)
-    _fit_end(filters.moments, filters.powers, kind, window, values, count - window, out, window - half, half)
+    for end in range(2):
+        start, first = end * (count - window), end * (window - half)
+        _fit_end(filters.moments, filters.powers, kind, window, values, start, out, first, half)
 
 
 @kernel

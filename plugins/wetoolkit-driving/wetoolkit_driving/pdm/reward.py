@@ -65,6 +65,7 @@ NEEDS = {  # what the data may lack -> terms that are not fully defined without 
 }
 TERMS = ("nc", "dac", "ep", "ttc", "comfort", "ddc")  # of every variant
 KEPT = 64  # situations whose reference plan a reward keeps
+KEPT_MAPS = 16  # maps whose index it keeps
 
 
 class PdmRewardConfig(OthersConfig):
@@ -103,6 +104,7 @@ class PdmReward:
         origin = WORLD_ENGINE_CLOSED if config.variant == "world-engine" else PdmClosedConfig()
         self.reference = config.reference or origin
         self._references: Kept[Double] = Kept(KEPT)
+        self._maps: Kept[Areas] = Kept(KEPT_MAPS)
         settings = {"normaliser": config.normaliser, "tail": "constant-velocity", "judged": "idm-hindsight"}
         if self.reference != origin:
             settings["reference"] = self.reference.model_dump_json(exclude_defaults=True)
@@ -116,12 +118,11 @@ class PdmReward:
         plans = np.asarray(proposals, np.float64)
         shared = plans.ndim == 3
         _check_proposals(plans, len(situations))
-        maps = _Maps()
         rows = []
         for b, situation in enumerate(situations):
             try:
                 own = plans if shared else plans[b]
-                rows.append(among(self.config, situation, own, lambda at, some: self._score_one(at, some, maps)))
+                rows.append(among(self.config, situation, own, self._score_one))
             except ValidationError as error:  # which one of the batch
                 raise ValidationError(error.what, way_out=error.way_out, **{**error.context, "situation": situation.id}) from error
         count = plans.shape[-3]
@@ -130,8 +131,7 @@ class PdmReward:
 
     def judge(self, rollouts: Sequence[Rollout[World]]) -> Scores:
         """Scores [B] of the executed states from ``clock.now`` to before ``end``."""
-        maps = _Maps()
-        rows = [self._judge_one(rollout, maps) for rollout in rollouts]
+        rows = [self._judge_one(rollout) for rollout in rollouts]
         lacking = (self._lacks(r.world, r.clock.now) for r in rollouts)
         return self._scores([r[0] for r in rows], [r[1] for r in rows], lacking, (len(rows),), True)
 
@@ -146,10 +146,10 @@ class PdmReward:
 
         return conform(self.variant, cases, against)
 
-    def _score_one(self, situation: Situation[World], plans: Double, maps: _Maps) -> tuple[Marks, Double]:
+    def _score_one(self, situation: Situation[World], plans: Double) -> tuple[Marks, Double]:
         """Marks and EP [N] of plans [N, T, 3]."""
         world, step, variant = situation.world, situation.step, self.variant
-        areas = maps.of(world)
+        areas = self._areas_of(world)
         scene = from_world(world, step, STEPS + 1, areas, variant)
         planned = self._references.get((world,), step, lambda: plan_closed(world, step, self.reference, areas, variant))
         reference = planned[None]
@@ -171,10 +171,10 @@ class PdmReward:
             return ego_progress(marks, max(best, marks.masked_progress.max(initial=0.0)))
         return ego_progress(marks, best)
 
-    def _judge_one(self, rollout: Rollout[World], maps: _Maps) -> tuple[Marks, Double]:
+    def _judge_one(self, rollout: Rollout[World]) -> tuple[Marks, Double]:
         """Marks and EP [1] of what one rollout did."""
         world, now = rollout.world, rollout.clock.now
-        scene, marks = self._driven(rollout, maps)
+        scene, marks = self._driven(rollout)
         if not len(scene.centerline):
             return marks, np.where(marks.gate > 0, 1.0, 0.0)
         path = find_path(world, now, self.reference.fallback_speed)
@@ -182,24 +182,26 @@ class PdmReward:
         best = drive(scene, others, self.variant).masked_progress.max()
         return marks, ego_progress(marks, np.maximum(best, marks.masked_progress))
 
-    def _driven(self, rollout: Rollout[World], maps: _Maps) -> tuple[PdmScene, Marks]:
+    def _areas_of(self, world: World) -> Areas:
+        return self._maps.get((world.map, world.on_route), None, lambda: index_map(world))
+
+    def _driven(self, rollout: Rollout[World]) -> tuple[PdmScene, Marks]:
         """The scene of one rollout and the marks [1] of what was driven in it."""
         world, now = rollout.world, rollout.clock.now
         states = np.asarray(world.ego.states[now : rollout.end], np.float64)[None]  # [1, T, 11]
         if states.shape[1] < LEAST_STATES:
             what = f"{states.shape[1]} states to judge where {LEAST_STATES} are due"
             raise ValidationError(what, field="rollout.end", rollout=rollout.id, way_out="roll out for 0.8 s or more")
-        scene = from_world(world, now, states.shape[1], maps.of(world), self.variant.driven)
+        scene = from_world(world, now, states.shape[1], self._areas_of(world), self.variant.driven)
         return scene, kernels.score(scene, states, variant=self.variant)
 
     def events(self, rollouts: Sequence[Rollout[World]]) -> Sequence[Sequence[Event]]:
         """What happened in each rollout, in order of time: see ``wetoolkit_driving.events``; under 0.8 s nothing yet."""
-        maps = _Maps()
 
         def one(rollout: Rollout[World]) -> Sequence[Event]:
             if rollout.end - rollout.clock.now < LEAST_STATES:
                 return ()
-            scene, marks = self._driven(rollout, maps)
+            scene, marks = self._driven(rollout)
             states = np.asarray(rollout.world.ego.states[rollout.clock.now : rollout.end], np.float64)[None]
             return events_of(rollout, scene, marks, lambda part: kernels.score(part, states, variant=self.variant))
 
@@ -207,8 +209,7 @@ class PdmReward:
 
     def steps(self, rollouts: Sequence[Rollout[World]]) -> Sequence[Mapping[str, Float]]:
         """Numbers of every step of each rollout: see ``wetoolkit_driving.events``."""
-        maps = _Maps()
-        return [steps_of(rollout, *self._driven(rollout, maps)) for rollout in rollouts]
+        return [steps_of(rollout, *self._driven(rollout)) for rollout in rollouts]
 
     def _scores(
         self, marks: list[Marks], ep: list[Double], lacking: Iterable[tuple[str, ...]], shape: tuple[int, ...], driven: bool
@@ -238,19 +239,6 @@ def drive(scene: PdmScene, poses: Double, variant: Variant = NAVSIM_1_1) -> Mark
 def lacks(world: World) -> tuple[str, ...]:
     """What a world cannot tell, an empty route included."""
     return (*world.unavailable, *(() if len(world.route) else ("route",)))
-
-
-class _Maps:
-    """Polygon indices of the maps of one call, each made once."""
-
-    def __init__(self) -> None:
-        self._made: dict[tuple[int, int], tuple[World, Areas]] = {}  # the world is kept so that ids stay its own
-
-    def of(self, world: World) -> Areas:
-        key = (id(world.map), id(world.on_route))
-        if key not in self._made:
-            self._made[key] = (world, index_map(world))
-        return self._made[key][1]
 
 
 def _check_proposals(proposals: Double, situations: int) -> None:
