@@ -94,7 +94,7 @@ def of_world(world: World, step: int, plans: np.ndarray) -> Arrays:
         "obj_raw_2hz": raw[:, seen],
         "lights_2hz": red,
         "ego_past_2hz": world.ego.states[step - 15 : step + 1 : 5].astype(np.float64),
-        "path": np.column_stack([path.line, np.arctan2(*np.gradient(path.line, axis=0).T[::-1])]),
+        "path": path.poses,
         "limit": np.array(path.limit),  # 0: not known
         "pdm_closed_states": closed,
         "proposals_10hz": plans,

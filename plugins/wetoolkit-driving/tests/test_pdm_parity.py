@@ -1,17 +1,19 @@
 """The PDM score against NAVSIM v1.1 itself: 16 scenes x 72 proposals, by the rule of their README."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from wetoolkit_driving.dynamics import reference_poses, simulate
-from wetoolkit_driving.geometry import along, arc_lengths, drop_repeats, inside, project, resample
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm import score as readable
 from wetoolkit_driving.pdm.areas import index_areas
 from wetoolkit_driving.pdm.closed import Path as DrivePath
 from wetoolkit_driving.pdm.closed import PdmClosedConfig, choose, propose
+from wetoolkit_driving.pdm.closed_forecast import apart as without_touching
+from wetoolkit_driving.pdm.closed_forecast import velocity_of
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
 from wetoolkit_driving.pdm.reward import drive
 from wetoolkit_driving.pdm.scene import PdmScene
@@ -82,25 +84,31 @@ def test_pairs_of_a_proposal_and_the_reference(path, poses):
     assert np.abs(total(marks, ep) - expected[:, 6]).max() < 1e-9
 
 
-def test_our_reference_planner_gets_about_as_far(path):
-    """The cases hold no lane graph, so ours plans along their centre line: within 3 m after 40 steps."""
+LIMITS = (15.0, 8.9, 11.2, 13.4, 15.6, 17.9)  # m/s: the cases do not say; the fallback, and 20 to 40 mph as maps round them
+
+
+def test_the_reference_plan_is_navsims(path):
+    """PDM-Closed along the case's centre line: for one of the limits, its choice among 15 is NAVSIM's plan, to 1e-6 m."""
     case = np.load(path)
-    scene = scene_of(case)
-    there = scene.valid[0]
-    ahead = 0.1 * np.arange(51)[:, None, None, None] * np.nan_to_num(case["obj_raw_2hz"][0, :, 3:5])[None, :, None]
-    boxes = np.where(there[:, None, None], scene.boxes[:1] + ahead, 0.0)
-    forecast = PdmScene(
-        scene.ego, scene.areas, boxes, np.repeat(there[None], 51, 0), scene.kind, scene.first_speed, scene.centerline, scene.ids
-    )
-    line = np.ascontiguousarray(resample(drop_repeats(scene.centerline), 1.0)[:, :2])
-    lengths, stop = arc_lengths(line), np.inf
-    for token in case["red_light_connectors"]:
-        index = int(np.flatnonzero(case["map_token"] == token)[0])
-        ring = case["map_xy"][case["map_off"][index] : case["map_off"][index + 1]]
-        entered = inside(ring, along(line, lengths)[:, :2])
-        begin = lengths[entered.argmax()]
-        if entered.any() and begin > project(line, scene.ego[:2])[0] + 4.049:
-            stop = min(stop, float(begin))
-    mine = choose(propose(DrivePath(line, lengths, 15.0, stop), forecast, PdmClosedConfig()), forecast)
-    theirs = case["pdm_closed_states"]
-    assert np.hypot(*(mine[-1, :2] - theirs[-1, :2])) < 3.0
+    times = (case["ego_time_us"] * 1e-6 + 0.1 * np.arange(41)) * 1e6  # NAVSIM sampled its plan at whole microseconds
+    times = (np.maximum(times.astype(np.int64), case["ego_time_us"]) - case["ego_time_us"]) * 1e-5  # frames
+    red = [int(np.flatnonzero(case["map_token"] == token)[0]) for token in case["red_light_connectors"]]
+    rings = tuple(case["map_xy"][case["map_off"][p] : case["map_off"][p + 1] - 1] for p in red)  # closed in the cases
+    scene, apart = expected_of(case), []
+    for limit in LIMITS:
+        proposals = propose(DrivePath(case["centerline"], limit, rings), scene, PdmClosedConfig(), recorded=False)
+        plan = choose(proposals, without_touching(scene))
+        sampled = np.stack([np.interp(times, np.arange(41), plan[:, axis]) for axis in range(2)], -1)
+        apart.append(np.abs(sampled - case["pdm_closed_states"][:, :2]).max())
+    assert min(apart) < 1e-6
+
+
+def expected_of(case) -> PdmScene:
+    """The forecast from the first sample: the cases hold no world to make it from."""
+    there = np.flatnonzero(~np.isnan(case["obj_raw_2hz"][0, :, 0]))
+    heading, velocity = case["obj_raw_2hz"][0, there, 2], case["obj_raw_2hz"][0, there, 3:]
+    speed = np.where(case["obj_type"][there] <= 2, np.hypot(*velocity.T), 0.0)
+    moved = velocity_of(velocity, heading, speed) * (0.1 * (np.arange(51) // 2 * 2))[:, None, None]
+    boxes = np.ascontiguousarray(case["obj_corners"][0, there] + moved[:, :, None])
+    kept = {"valid": np.ones((51, len(there)), bool), "kind": case["obj_type"][there].astype(np.uint8), "ids": ()}
+    return replace(scene_of(case), boxes=boxes, first_speed=speed, **kept)

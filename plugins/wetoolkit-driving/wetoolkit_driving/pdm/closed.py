@@ -1,38 +1,39 @@
 """PDM-Closed (Dauner et al., CoRL 2023, "Parting with misconceptions"): rule-based planner and the normaliser of the PDM score.
 
-15 proposals - IDM along the route's centre line at lateral offsets 0, -1 and 1 m and at 20 to 100 % of the speed limit, against
-constant-velocity forecasts of the others - are simulated and judged by the PDM score in that forecast; the best one is the plan.
-Red lights stop every proposal at the lane they govern. Where there is no route, the straightest way along the lane graph serves,
-where there is no lane, the straight line ahead.
+15 proposals - IDM along the route's centre line and lines 1 m beside it, at 20 to 100 % of the speed limit, against forecasts of
+the others at constant velocity (``closed_forecast``) - are simulated and judged by the PDM score in that forecast; the best one is
+the plan. Red lights of the route stand in the way like objects. Along the same line the proposals are NAVSIM's to 1e-6 m (`make
+test-peers`); the line is the world's route (``closed_path``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
+import shapely
 from numpy.typing import NDArray
 from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.types import Observation, ObservationSpec, Plan
 from wetoolkit_driving.dynamics import DT
-from wetoolkit_driving.geometry import along, arc_lengths, project, relative, resample
+from wetoolkit_driving.geometry import arc_lengths, ego_corners, project, relative
 from wetoolkit_driving.pdm import idm, kernels
 from wetoolkit_driving.pdm.areas import Areas
+from wetoolkit_driving.pdm.closed_forecast import apart, expect, touching
+from wetoolkit_driving.pdm.closed_path import Path, find_path
 from wetoolkit_driving.pdm.kernels_route import index_line
 from wetoolkit_driving.pdm.result import ego_progress, total
-from wetoolkit_driving.pdm.scene import LOOK, PdmScene, from_world
+from wetoolkit_driving.pdm.scene import LOOK, PdmScene
 from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
-from wetoolkit_driving.roads import ahead, join, nearest_lane
-from wetoolkit_driving.types import Signal, World
+from wetoolkit_driving.types import World
 
 Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
 
 STEPS = 40  # of a plan
-EVERY = 2  # frames between two looks at the others
-BEYOND = 150.0  # metres of path made beyond the route's end
 
 
 class PdmClosedConfig(Config):
@@ -50,93 +51,129 @@ class PdmClosedConfig(Config):
     acceleration: float = Field(default=1.5, description="IDM: greatest acceleration [m/s^2]", gt=0)
     deceleration: float = Field(default=3.0, description="IDM: comfortable deceleration [m/s^2]", gt=0)
     exponent: float = Field(default=10.0, description="IDM: exponent of the free road [1]", gt=0)
+    still: float = Field(default=0.0, description="IDM: accelerations smaller than this are none [m/s^2]", ge=0)
+    hold: int = Field(default=2, description="frames of 0.1 s for which a forecast of the others stands [1]", ge=1)
+    spare: int = Field(default=10, description="steps of 0.1 s after the plan that the corridor at full speed reaches [1]", ge=0)
 
     def driver(self) -> Double:
-        """The five numbers of ``idm.follow``."""
-        return np.array([self.gap, self.headway, self.acceleration, self.deceleration, self.exponent])
+        """The six numbers of ``idm.unroll``."""
+        return np.array([self.gap, self.headway, self.acceleration, self.deceleration, self.exponent, self.still])
 
 
 # World Engine's settings; its reference is the same plan, simulated
 WORLD_ENGINE_CLOSED = PdmClosedConfig(
-    offsets=(0.0, -3.5, 3.5), fractions=(0.15, 0.25, 0.5, 0.75, 1.0), fallback_speed=30.0, gap=10.0, acceleration=4.5
-)
+    offsets=(0.0, -3.5, 3.5), fractions=(0.15, 0.25, 0.5, 0.75, 1.0), fallback_speed=30.0, gap=10.0, acceleration=4.5,
+    still=0.02, hold=1, spare=1,
+)  # fmt: skip
+
+
+def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = STEPS, recorded: bool = True) -> Double:
+    """World poses [15, steps + 1, 3] of the IDM proposals against the others as ``scene`` has them; the first pose is on the path.
+
+    ``recorded``: the others' speeds are what their boxes do from frame to frame; else, in a forecast, those at the scene's first
+    frame, along their boxes.
+    """
+    vehicle, wanted = scene.vehicle, np.array(config.fractions) * path.limit
+    body, driver = np.array([vehicle.front, vehicle.rear, vehicle.width / 2]), config.driver()
+    found = _obstacles(path, scene, steps, recorded)
+    ahead = float(wanted.max()) * (steps + config.spare) * DT  # metres
+    ways = []
+    for offset in config.offsets:
+        poses = path.beside(offset)
+        line, lengths = np.ascontiguousarray(poses[:, :2]), arc_lengths(poses)
+        start = float(project(line, scene.ego[:2])[0])
+        order = found.within(_corridor(line, lengths, start, ahead, vehicle.width / 2))
+        place = idm.places(index_line(line, lengths), found.centres, order)
+        around = idm.Obstacles(order, place, found.velocity, found.boxes, found.light_xy, found.light_offset)
+        ways.append(idm.unroll(poses, lengths, start, float(scene.ego[3]), wanted, around, body, driver, steps))
+    return np.concatenate(ways)
 
 
 @dataclass(frozen=True)
-class Path:
-    """What the ego may drive along."""
+class _Obstacles:
+    """K others and L red lights at the R steps at which drivers look; M = K + L."""
 
-    line: Double  # [n, 2] about every metre
-    lengths: Double  # [n] metres
-    limit: float  # m/s
-    stop: float  # arc length at which a red light's lane begins, inf for none
+    trees: list[shapely.STRtree]  # R of M polygons
+    ignored: Bool  # [M]
+    centres: Double  # [R, M, 2]
+    boxes: Double  # [R, K, 4, 2]
+    velocity: Double  # [R, K, 2] m/s
+    light_xy: Double  # [n, 2] rings of the lights
+    light_offset: NDArray[np.int64]  # [L + 1]
 
-
-def find_path(world: World, step: int, fallback_speed: float) -> Path:
-    """The route's centre line and what follows it, the speed limit here and the nearest red light ahead."""
-    state, road = world.ego.states[step], world.map
-    lanes = [int(lane) for lane in world.route]
-    if not lanes and road.lanes:
-        start, _, _ = nearest_lane(road, state[:3])
-        lanes = [start] if start >= 0 else []
-    if not lanes:
-        line = state[:2] + np.array([[0.0], [BEYOND]]) * np.array([np.cos(state[2]), np.sin(state[2])])
-        return Path(line, arc_lengths(line), fallback_speed, np.inf)
-    tail = float(arc_lengths(road.centre_line(lanes[-1]))[-1])
-    lanes += ahead(road, lanes[-1], tail + BEYOND)[1:]
-    line = np.ascontiguousarray(resample(join(road, lanes), 1.0)[:, :2])
-    lengths = arc_lengths(line)
-    ends = np.cumsum([float(arc_lengths(road.centre_line(lane))[-1]) for lane in lanes])  # arc length at the end of each lane
-    here = float(project(line, state[:2])[0])
-    at = min(int(np.searchsorted(ends, here)), len(lanes) - 1)
-    limit = float(road.lane_speed_limit[lanes[at]])
-    return Path(line, lengths, limit if limit > 0 else fallback_speed, _stop_line(world, step, lanes, ends, here))
+    def within(self, corridor: shapely.Polygon) -> NDArray[np.int64]:
+        """[R, M] who touches the corridor at each step, -1 after the last, in the order in which NAVSIM finds them."""
+        order = np.full((len(self.trees), len(self.ignored)), -1, np.int64)
+        for row, tree in zip(order, self.trees, strict=True):
+            hit = tree.query(corridor, predicate="intersects")
+            hit = hit[~self.ignored[hit]]
+            row[: len(hit)] = hit
+        return order
 
 
-def _stop_line(world: World, step: int, lanes: list[int], ends: Double, here: float) -> float:
-    """Arc length at which the first lane with a red light begins that the ego's front has not yet entered."""
-    for i, lane in enumerate(lanes):
-        row, begin = int(world.map.lane_signal[lane]), float(ends[i - 1]) if i else 0.0
-        red = row >= 0 and world.signals[row, min(step, world.signals.shape[1] - 1)] == Signal.RED
-        if red and begin > here + world.ego.vehicle.front:
-            return begin
-    return np.inf
+def _obstacles(path: Path, scene: PdmScene, steps: int, recorded: bool) -> _Obstacles:
+    """Who may lead in ``steps`` steps. Who touches the ego now may not, nor a light whose lane the ego is wholly in."""
+    rows = np.arange(idm.EVERY, steps + 1, idm.EVERY)  # [R] frames
+    ego = ego_corners(scene.ego, scene.vehicle)
+    boxes, lights = np.ascontiguousarray(scene.boxes[rows]), [shapely.Polygon(ring) for ring in path.red]
+    velocity = _moved(scene.boxes, scene.valid) if recorded else _along(scene.boxes, scene.first_speed)
+    shapes = np.empty((len(rows), boxes.shape[1] + len(lights)), object)
+    shapes[:, : boxes.shape[1]] = np.where(scene.valid[rows], shapely.polygons(boxes), None)
+    shapes[:, boxes.shape[1] :] = lights
+    middles = shapely.get_coordinates(shapely.centroid(lights)).reshape(1, -1, 2)
+    return _Obstacles(
+        trees=[shapely.STRtree(row) for row in shapes],
+        ignored=np.concatenate([touching(scene), [shapely.Polygon(ego).within(light) for light in lights]]).astype(bool),
+        centres=np.concatenate([(boxes[:, :, 0] + boxes[:, :, 2]) / 2, np.repeat(middles, len(rows), 0)], 1),
+        boxes=boxes,
+        velocity=np.ascontiguousarray(velocity[rows]),
+        light_xy=np.concatenate([np.zeros((0, 2)), *path.red]),
+        light_offset=np.cumsum([0, *map(len, path.red)]),
+    )
 
 
-def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = STEPS) -> Double:
-    """World poses [15, steps + 1, 3] of the IDM proposals against the others as ``scene`` has them; the first pose is the ego's."""
-    state, vehicle = scene.ego, scene.vehicle
-    half = vehicle.width / 2
-    reach = half + max(abs(offset) for offset in config.offsets)
-    places = idm.corridor(index_line(path.line, path.lengths), scene.boxes, scene.valid, reach, EVERY)
-    start = float(project(path.line, state[:2])[0])
-    driver, ways = config.driver(), []
-    for offset in config.offsets:
-        for fraction in config.fractions:
-            wanted = fraction * path.limit
-            ways.append(idm.follow(start, state[3], offset, wanted, places, EVERY, path.stop, vehicle.front, half, driver, steps))
-    poses = along(path.line, np.stack(ways))  # [15, steps + 1, 3]
-    aside = np.repeat(config.offsets, len(config.fractions))[:, None]  # metres to the left
-    poses[..., 0] -= aside * np.sin(poses[..., 2])
-    poses[..., 1] += aside * np.cos(poses[..., 2])
-    poses[:, 0] = state[:3]
-    return poses
+def _moved(boxes: Double, valid: Bool) -> Double:
+    """Velocities [F, K, 2] of box centres from each frame to the next, 0 where one of the two is missing."""
+    centre = (boxes[:, :, 0] + boxes[:, :, 2]) / 2
+    velocity = np.zeros_like(centre)
+    velocity[:-1] = np.where((valid[:-1] & valid[1:])[..., None], np.diff(centre, axis=0), 0.0) / DT
+    return velocity
+
+
+def _along(boxes: Double, speed: Double) -> Double:
+    """Velocities [F, K, 2] of speeds [K] along the boxes: to NAVSIM leaders drive forwards, even where its forecast reverses."""
+    way = boxes[:, :, 0] - boxes[:, :, 1]  # [F, K, 2] rear left to front left
+    return np.asarray(way / np.linalg.norm(way, axis=-1, keepdims=True) * speed[:, None])
+
+
+def _corridor(poses: Double, lengths: Double, start: float, ahead: float, half_width: float) -> shapely.Polygon:
+    """What the ego sweeps from ``start`` [m] on for ``ahead`` metres: the line's points in between, widened, with square ends."""
+    begin, end = np.clip([start, start + ahead], 0.0, lengths[-1])
+    points = poses[(begin <= lengths) & (lengths <= end), :2]
+    line = shapely.LineString(points) if len(points) > 1 else shapely.ops.substring(shapely.LineString(poses[:, :2]), begin, end)
+    corridor = shapely.buffer(line, half_width, cap_style="square")
+    shapely.prepare(corridor)
+    return corridor
+
+
+def propose_now(
+    world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None, variant: Variant = NAVSIM_1_1
+) -> tuple[Double, PdmScene]:
+    """World poses [15, 41, 3] of the proposals at ``step`` and the forecast they are judged in."""
+    path = find_path(world, step, config.fallback_speed)
+    scene = expect(world, step, STEPS + 1, config.hold, path.line, variant, areas)
+    return propose(path, scene, config, recorded=False), apart(scene)
 
 
 def plan_closed(
     world: World, step: int, config: PdmClosedConfig, areas: Areas | None = None, variant: Variant = NAVSIM_1_1
 ) -> Double:
-    """World poses [41, 3] of PDM-Closed at ``step``; nothing after that step is looked at.
+    """World poses [41, 3] of PDM-Closed at ``step``, the first on the path; nothing after that step is looked at.
 
-    ``areas``: ``index_map(world)`` where it is at hand. ``variant``: whose score chooses among the proposals; in the forecast, the
-    others are where they are seen now, those that touch the ego included, and comfort begins now.
+    ``areas``: ``index_map(world)`` where it is at hand. ``variant``: whose score chooses among the proposals, in the forecast;
+    comfort begins now.
     """
-    known = world.until(step) if world.steps > step + 1 else world
-    path = find_path(known, step, config.fallback_speed)
-    forecast = replace(variant.driven, drop_touching=False)
-    scene = from_world(known, step, STEPS + 1, areas, forecast)  # the record ends now: the others go on at constant velocity
-    scene = replace(scene, centerline=path.line, past=np.zeros((0, 11)))
-    return choose(propose(path, scene, config), scene, variant)
+    return choose(*propose_now(world, step, config, areas, variant), variant)
 
 
 def choose(poses: Double, scene: PdmScene, variant: Variant = NAVSIM_1_1) -> Double:
@@ -163,8 +200,8 @@ class PdmClosed:
         return self.act(observation, 0)
 
     def _plan(self, world: World) -> Double:
-        poses = plan_closed(world, world.steps - 1, self.config)
-        return relative(poses[0], poses[1:])
+        now = world.steps - 1
+        return relative(np.asarray(world.ego.states[now, :3], np.float64), plan_closed(world, now, self.config)[1:])
 
 
 __all__ = [
@@ -178,4 +215,5 @@ __all__ = [
     "find_path",
     "plan_closed",
     "propose",
+    "propose_now",
 ]
