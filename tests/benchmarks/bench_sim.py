@@ -3,7 +3,8 @@
     python bench_sim.py [--scenes 10000] [--folder build/bench]
 
 Writes a table and ``sim.json``. A scene-step is one scene moved by 0.1 s with all its agents, the steps recorded past the horizon
-among them, hand-over from the log included. No policy network: the ego keeps its velocity. Peers: the readable numpy step in the
+among them, hand-over from the log included. No policy network: the ego keeps its velocity; one row has `vocabulary-vector` in the
+loop, in batches and one by one. Peers: the readable numpy step in the
 same run on the same world, and the IDM agents of nuplan-devkit where ``$NUPLAN_PYTHON`` names an interpreter that can import it.
 """
 
@@ -32,8 +33,9 @@ from wetoolkit_driving.traffic import readable
 from wetoolkit_driving.traffic.engine import start
 from wetoolkit_driving.traffic.manners import TrafficConfig
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
+from wetoolkit_learning.policy import VocabularyVector, VocabularyVectorConfig
 
-from wetoolkit.types import ObservationSpec, Scene, Situation
+from wetoolkit.types import Decisions, ObservationSpec, Scene, Situation
 
 STEPS, NOW = 111, 20
 KINDS = (AgentClass.VEHICLE, AgentClass.VEHICLE, AgentClass.BICYCLE, AgentClass.PEDESTRIAN)
@@ -68,9 +70,10 @@ def cpu(function: Callable[[], object], repeats: int = 3) -> float:
     return min(times)
 
 
-def rollouts(scenes: list[Scene[World]]) -> int:
-    """Roll the scenes out in one batch; how many scene-steps that were."""
-    done = ClosedLoop(ClosedLoopConfig()).rollout(scenes, ConstantVelocity(ConstantVelocityConfig()), range(len(scenes)))
+def rollouts(scenes: list[Scene[World]], policy: Any = None) -> int:
+    """Roll the scenes out in one batch, each with a seed of its own; how many scene-steps that were."""
+    policy = policy or ConstantVelocity(ConstantVelocityConfig())
+    done = ClosedLoop(ClosedLoopConfig()).rollout(scenes, policy, range(len(scenes)))
     return sum(rollout.clock.steps - 1 - rollout.clock.now for rollout in done)
 
 
@@ -78,6 +81,32 @@ def rate(agents: int, batch: int, control: Control = Control.IDM) -> float:
     scenes = scenes_of(agents, batch, control)
     copies = max(1, 32 // batch)  # small batches are repeated, so that what is timed is long enough
     return rollouts(scenes) * copies / cpu(lambda: [rollouts(scenes) for _ in range(copies)])
+
+
+class Frames:
+    """An Experience of one block: what the worlds show, and plans drawn at random."""
+
+    def __init__(self, policy: VocabularyVector, count: int = 1500) -> None:
+        worlds, rng = [world(i) for i in range(32)], np.random.default_rng(0)
+        seen = Driving().observe([Situation(str(i), "log", worlds[i % 32], NOW) for i in range(count)], policy.spec)
+        plans = np.cumsum(rng.uniform(0, 1, (count, 40, 3)), 1).astype(np.float32)
+        none, names = np.zeros(count, np.int64), tuple(map(str, range(count)))
+        self.block = Decisions(
+            seen, none, none, plans, none == 0, none, none * 0.0, np.zeros((count, 0)), {}, names, names
+        )  # fmt: skip
+
+    def batches(self, size: int, seed: int | None) -> list[Decisions[Any]]:
+        return [self.block]
+
+
+def learned(batch: int = 32) -> dict[str, float]:
+    """Scene-steps per second with `vocabulary-vector` deciding, all scenes in one call of it and each by itself."""
+    fresh = VocabularyVector(VocabularyVectorConfig())
+    policy, scenes = fresh.prepare(Frames(fresh), 0), scenes_of(20, batch, Control.IDM)
+    steps = rollouts(scenes, policy)
+    together = steps / cpu(lambda: rollouts(scenes, policy))
+    singly = steps / cpu(lambda: [rollouts([one], policy) for one in scenes])
+    return {"batched": together, "scene by scene": singly, "ratio": together / singly}
 
 
 def _worker(barrier: Any, results: Any, rounds: int) -> None:
@@ -156,6 +185,7 @@ def main() -> None:
     found["agents x batch"] = {f"{a} x {b}": rate(a, b) for a in (5, 20, 60) for b in (1, 8, 32, 128)}
     found["replayed, 20 x 32"] = rate(20, 32, Control.REPLAY)
     found["reactive, 20 x 32"] = rate(20, 32, Control.REACTIVE)
+    found["vocabulary-vector in the loop, 20 x 32"] = learned()
     one, two = workers(1), workers(2)
     found["workers"] = {"1": one[0], "2": two[0], "ratio": two[0] / one[0], "ratio by CPU time": two[1] / one[1]}
     fast, slow = twin(20)

@@ -13,6 +13,7 @@ from typing import TypeVar, cast
 
 from numba import njit
 from numba.core import event
+from numba.extending import register_jitable
 from rich.console import Console
 
 F = TypeVar("F", bound=Callable[..., object])
@@ -43,7 +44,13 @@ event.register("numba:compile", Notice())  # type: ignore[no-untyped-call]  # ke
 
 def kernel(function: F) -> F:
     """Compile ``function`` on first use. float64 stays float64: no fast-math, so equal inputs give equal bits."""
-    return cast(F, njit(cache=True, error_model="numpy", nogil=True)(function))
+    return cast(F, njit(cache=True, error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function))
+
+
+def inner(function: F) -> F:
+    """A kernel that only kernels call: compiled with them, without the code that takes arguments from Python, which for tuples of
+    many arrays takes longer to compile than the kernel itself. Called from Python it is a plain Python function."""
+    return cast(F, register_jitable(error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function))
 
 
 def inlined(function: F) -> F:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from wetoolkit_driving.geometry import inside_ring, wrap_angle
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner, kernel
 from wetoolkit_driving.traffic.layout import Now, Scene, Steps, look
 from wetoolkit_driving.traffic.manners import FACTOR, HEADWAY
 from wetoolkit_driving.traffic.social import FASTER, LOOK, MODE, PACE, PEDESTRIAN, Walkers, force, off_box, spare_of
@@ -209,7 +209,7 @@ def _know(
                     w.room[w.room_offset[i] + j] = min(w.room[w.room_offset[i] + j], np.hypot(dx, dy))
 
 
-@kernel
+@inner
 def _accept(w: Walkers, i: int, k: int, x: float, y: float, dt: float, now: Now, own: bool) -> None:
     """Lower the demands of the stretches that the walker's log looks at in sample ``k`` to what it found there."""
     for c in range(w.stretch_offset[i], w.stretch_offset[i + 1]):

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wetoolkit_driving.geometry import quads_touch
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner, kernel
 from wetoolkit_driving.traffic.layout import DRIVING, WAITING, Now, Scene, Steps, clear, corners, put
 from wetoolkit_driving.traffic.manners import ACCELERATION, DECELERATION, EMERGENCY, GAP, HEADWAY
 from wetoolkit_driving.traffic.paths import SPACING
@@ -43,7 +43,7 @@ def acceleration(v: float, wanted: float, gap: float, closing: float, p: Double)
     return float(max(free, -p[EMERGENCY]))
 
 
-@kernel
+@inner
 def first_contact(path: Double, first: int, last: int, half_width: float, body: Double, radius: float, cell: Double) -> int:
     """The first sample of ``path`` [K, 3] in [first, last) whose cell of the swept strip touches the body's corners; -1 for none.
 
@@ -159,14 +159,14 @@ def signal_gap(s: float, v: float, front: float, p: Double, stops: Double, signa
     return np.inf
 
 
-@kernel
+@inner
 def advance(v: float, act: float, dt: float) -> tuple[float, float]:
     """(metres moved, speed after) in a step: where it comes to rest within it, it has gone v^2 / (2 |act|)."""
     after = max(0.0, v + act * dt)
     return (0.5 * v * v / -act if after == 0.0 and act < 0.0 else 0.5 * (v + after) * dt), after
 
 
-@kernel
+@inner
 def step(
     t: int, scene: Scene, now: Now, drivers: Drivers, rules: Rules, limit: Double, room: Double, work: Double
 ) -> None:  # fmt: skip
@@ -195,7 +195,7 @@ def step(
             scene.pose[a, t + 1, i] += fade * drivers.shift[row, i]
 
 
-@kernel
+@inner
 def place(a: int, t: int, path: Double, s: float, v: float, scene: Scene) -> None:
     """Put agent ``a`` at arc length ``s`` of its path at step ``t``."""
     k = min(int(s / SPACING), len(path) - 2)
@@ -206,7 +206,7 @@ def place(a: int, t: int, path: Double, s: float, v: float, scene: Scene) -> Non
     put(scene, a, t, path[k, 0] + part * dx, path[k, 1] + part * dy, heading, v * dx / norm, v * dy / norm)
 
 
-@kernel
+@inner
 def appear(t: int, scene: Scene, now: Now, drivers: Drivers, work: Double) -> None:
     """Let those in that are due at step ``t`` and whose place is free in ``now``, the scene at ``t``; the others wait on."""
     for a in range(len(scene.mode)):
@@ -218,13 +218,17 @@ def appear(t: int, scene: Scene, now: Now, drivers: Drivers, work: Double) -> No
         if _free(a, work[0], scene, now):
             scene.mode[a] = DRIVING
             place(a, t, path, drivers.s[row], drivers.v[row], scene)
-            now.there[a], now.pose[a], now.corner[a] = True, path[0], work[0]
+            now.there[a] = True
+            for i in range(3):
+                now.pose[a, i] = path[0, i]
+            for i in range(4):
+                now.corner[a, i, 0], now.corner[a, i, 1] = work[0, i, 0], work[0, i, 1]
         else:
             drivers.delayed[row] += 1
             clear(scene, a, t)
 
 
-@kernel
+@inner
 def _free(a: int, box: Double, scene: Scene, now: Now) -> bool:
     for j in range(len(now.there)):
         if j != a and now.there[j] and not scene.ignore[a, j] and quads_touch(box, now.corner[j]):

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner
 from wetoolkit_driving.types import HEADING, VX, VY, Bool, Byte, Double, Float
 
 Steps = NDArray[np.int64]
@@ -78,7 +78,7 @@ class Scene(NamedTuple):
     dt: float
 
 
-@kernel
+@inner
 def scene_of(b: int, layout: Layout, bodies: Bodies) -> Scene:
     """The tables of scene ``b``."""
     a0, a1, c0, c1 = layout.agent[b], layout.agent[b + 1], layout.cell[b], layout.cell[b + 1]
@@ -98,19 +98,20 @@ def scene_of(b: int, layout: Layout, bodies: Bodies) -> Scene:
     )
 
 
-@kernel
+@inner
 def scratch_of(b: int, layout: Layout, bodies: Bodies) -> Now:
     """Room for the bodies of scene ``b`` at a step; sizes and kinds are filled in."""
     a0, count = layout.agent[b], layout.agent[b + 1] - layout.agent[b]
     size, kind = np.empty((count + 1, 2)), np.zeros(count + 1, np.uint8)
-    size[:count], kind[:count] = bodies.size[a0 : a0 + count], bodies.kind[a0 : a0 + count]
-    size[count] = bodies.ego_size[b]  # its kind is AgentClass.VEHICLE, 0
+    for a in range(count):
+        size[a, 0], size[a, 1], kind[a] = bodies.size[a0 + a, 0], bodies.size[a0 + a, 1], bodies.kind[a0 + a]
+    size[count, 0], size[count, 1] = bodies.ego_size[b, 0], bodies.ego_size[b, 1]  # its kind is AgentClass.VEHICLE, 0
     return Now(
         np.zeros((count + 1, 3)), np.zeros((count + 1, 2)), np.zeros(count + 1, np.bool_), np.zeros((count + 1, 4, 2)), size, kind
     )
 
 
-@kernel
+@inner
 def corners(x: float, y: float, heading: float, length: float, width: float, out: Double) -> None:
     """Corners [4, 2] (FL, RL, RR, FR) of a box."""
     c, s = np.cos(heading), np.sin(heading)
@@ -120,7 +121,7 @@ def corners(x: float, y: float, heading: float, length: float, width: float, out
         out[k, 0], out[k, 1] = x + c * dx - s * dy, y + s * dx + c * dy
 
 
-@kernel
+@inner
 def look(t: int, scene: Scene, now: Now) -> None:
     """Fill ``now`` with the scene's bodies as they are at step ``t``."""
     count = len(scene.mode)
@@ -142,7 +143,7 @@ def look(t: int, scene: Scene, now: Now) -> None:
     )  # fmt: skip
 
 
-@kernel
+@inner
 def put(scene: Scene, a: int, t: int, x: float, y: float, heading: float, vx: float, vy: float) -> None:
     """Write agent ``a`` at step ``t``: box centre, heading (wrapped to [-pi, pi)), velocity in the world's axes."""
     scene.pose[a, t, 0], scene.pose[a, t, 1] = x, y
@@ -151,11 +152,13 @@ def put(scene: Scene, a: int, t: int, x: float, y: float, heading: float, vx: fl
     scene.valid[a, t] = True
 
 
-@kernel
+@inner
 def clear(scene: Scene, a: int, t: int) -> None:
     """Agent ``a`` is not there at step ``t``."""
     scene.valid[a, t] = False
-    scene.pose[a, t], scene.velocity[a, t] = 0.0, 0.0
+    for i in range(3):
+        scene.pose[a, t, i] = 0.0
+    scene.velocity[a, t, 0], scene.velocity[a, t, 1] = 0.0, 0.0
 
 
 __all__ = [

@@ -20,7 +20,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wetoolkit_driving.geometry import inside_ring
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner, kernel
 from wetoolkit_driving.traffic.idm import Drivers
 from wetoolkit_driving.traffic.junctions import BODY, CLASS, CLEAR, HOLD, IN, MERGE, OUT, Junctions
 from wetoolkit_driving.traffic.layout import DRIVING, LOGGED, SCRIPTED, Now, Scene, Steps
@@ -61,24 +61,27 @@ class Ways(NamedTuple):
     holder: Steps  # [M] result: the body it waits for, -1 for none
 
 
-@kernel
+@inner
 def ways_of(scene: Scene, drivers: Drivers) -> Ways:
     """Room for a scene's bodies; manners are filled in, the ego's being those of a vehicle as the defaults have them."""
     count = len(scene.mode)
     p = np.empty((count + 1, 7))
-    p[:count] = drivers.parameters[scene.first : scene.first + count]
-    p[count] = EGO
+    for i in range(7):
+        for a in range(count):
+            p[a, i] = drivers.parameters[scene.first + a, i]
+        p[count, i] = EGO[i]
     return Ways(
         np.full(count + 1, np.nan), np.zeros(count + 1), np.zeros(count + 1), p, np.full(count + 1, np.inf),
         np.full(count + 1, -1),
     )  # fmt: skip
 
 
-@kernel
+@inner
 def wait(b: int, t: int, scene: Scene, now: Now, drivers: Drivers, junctions: Junctions, ways: Ways) -> None:
     """Fill ``limit`` and ``holder`` of ``ways`` for scene ``b`` at step ``t``: for other bodies first, then for pedestrians."""
     _where(b, scene, now, drivers, junctions, ways)
-    ways.limit[:], ways.holder[:] = np.inf, -1
+    for i in range(len(ways.limit)):
+        ways.limit[i], ways.holder[i] = np.inf, -1
     first = scene.first + b  # of its bodies in the arrays of one row a body
     zones = junctions.zones[junctions.offset[b] : junctions.offset[b + 1]]
     for z in range(len(zones)):
@@ -106,7 +109,7 @@ def wait(b: int, t: int, scene: Scene, now: Now, drivers: Drivers, junctions: Ju
                 ways.limit[a], ways.holder[a] = left, walker
 
 
-@kernel
+@inner
 def _where(b: int, scene: Scene, now: Now, drivers: Drivers, junctions: Junctions, ways: Ways) -> None:
     for a in range(len(scene.mode)):
         row, mode = scene.first + a, scene.mode[a]
@@ -127,7 +130,7 @@ def _where(b: int, scene: Scene, now: Now, drivers: Drivers, junctions: Junction
         ways.wanted[ego] = ways.v[ego]  # nobody knows what it wants: it is thought to keep its speed
 
 
-@kernel
+@inner
 def _who_waits(zone: Double, first: int, now: Now, junctions: Junctions, ways: Ways) -> int:
     """The side (0 or 6) that waits before a zone now; -1 for nobody."""
     one, other = _claim(zone, 0, first, now, junctions, ways), _claim(zone, 6, first, now, junctions, ways)
@@ -153,7 +156,7 @@ class Claim(NamedTuple):
     ends: float  # seconds until its rear has left it
 
 
-@kernel
+@inner
 def _claim(zone: Double, side: int, first: int, now: Now, junctions: Junctions, ways: Ways) -> Claim:
     i = int(zone[side + BODY])
     v, p = ways.v[i], ways.p[i]
@@ -175,7 +178,7 @@ def _claim(zone: Double, side: int, first: int, now: Now, junctions: Junctions, 
     )
 
 
-@kernel
+@inner
 def _goes_first(zone: Double, first: int, junctions: Junctions, one: Claim, other: Claim) -> bool:
     """Whether the zone's first side goes before its other one."""
     if one.inside != other.inside:
@@ -187,7 +190,7 @@ def _goes_first(zone: Double, first: int, junctions: Junctions, one: Claim, othe
     return bool(junctions.came[first + int(zone[BODY])] <= junctions.came[first + int(zone[6 + BODY])])
 
 
-@kernel
+@inner
 def crosswalk_gap(
     a: int, b: int, s: float, v: float, path: Double, p: Double, scene: Scene, now: Now, junctions: Junctions
 ) -> tuple[float, int]:  # fmt: skip
@@ -210,7 +213,7 @@ def crosswalk_gap(
     return np.inf, -1
 
 
-@kernel
+@inner
 def _crosses(ring: Double, path: Double, k: int, half: float, now: Now, j: int) -> bool:
     """Whether pedestrian ``j`` is on the crosswalk or about to be, and before or on the way at sample k."""
     x, y, vx, vy = now.pose[j, 0], now.pose[j, 1], now.speed[j, 0], now.speed[j, 1]

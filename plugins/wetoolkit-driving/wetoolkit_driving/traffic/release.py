@@ -18,7 +18,7 @@ from typing import NamedTuple
 import numpy as np
 
 from wetoolkit_driving.geometry import quads_touch
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner
 from wetoolkit_driving.traffic.idm import MOVING, Drivers, Rules, acceleration, leader
 from wetoolkit_driving.traffic.layout import DRIVING, LOGGED, WAITING, Layout, Now, Scene, Steps, clear, corners, look
 from wetoolkit_driving.traffic.paths import SPACING, nearest_sample
@@ -43,7 +43,7 @@ class Log(NamedTuple):
     released: Steps  # [N] step at which an agent left it, -1 for never
 
 
-@kernel
+@inner
 def logged_scene(b: int, scene: Scene, layout: Layout, log: Log) -> Scene:
     """The scene ``b`` as it was in the log; its agents' modes are the scene's own."""
     shape, cells = scene.valid.shape, slice(layout.cell[b], layout.cell[b + 1])
@@ -54,7 +54,7 @@ def logged_scene(b: int, scene: Scene, layout: Layout, log: Log) -> Scene:
     )  # fmt: skip
 
 
-@kernel
+@inner
 def release(
     t: int, scene: Scene, now: Now, past: Scene, was: Now, drivers: Drivers, rules: Rules, log: Log, ways: Ways, work: Double
 ) -> None:  # fmt: skip
@@ -76,7 +76,7 @@ def release(
                 clear(scene, a, later)
 
 
-@kernel
+@inner
 def _changed(now: Now, was: Now) -> Bool:
     """[M] which bodies are not where the log has them."""
     out = np.zeros(len(now.there), np.bool_)
@@ -86,7 +86,7 @@ def _changed(now: Now, was: Now) -> Bool:
     return out
 
 
-@kernel
+@inner
 def keep_up(scene: Scene, now: Now, drivers: Drivers) -> None:
     """Keep arc length and speed of the logged agents of a scene up to date."""
     for a in range(len(scene.mode)):
@@ -102,7 +102,7 @@ def keep_up(scene: Scene, now: Now, drivers: Drivers) -> None:
         drivers.v[row] = np.hypot(now.speed[a, 0], now.speed[a, 1])
 
 
-@kernel
+@inner
 def _touched(
     a: int, t: int, scene: Scene, now: Now, past: Scene, was: Now, changed: Bool, drivers: Drivers, rules: Rules, ways: Ways,
     work: Double,
@@ -129,7 +129,7 @@ def _touched(
     return bool(holder >= 0 and changed[holder] and yields)
 
 
-@kernel
+@inner
 def _logged_acceleration(a: int, t: int, scene: Scene, v: float) -> float:
     """What the log does next, m/s^2, as far as it is known."""
     last = t
@@ -141,7 +141,7 @@ def _logged_acceleration(a: int, t: int, scene: Scene, v: float) -> float:
     return float((later - v) / ((last - t) * scene.dt))
 
 
-@kernel
+@inner
 def _runs_into(a: int, t: int, scene: Scene, now: Now, changed: Bool, work: Double) -> bool:
     """Whether the log of the next seconds meets the box of a changed body that keeps its velocity."""
     reach = np.hypot(now.size[a, 0], now.size[a, 1]) + FORESIGHT * scene.dt * np.hypot(now.speed[a, 0], now.speed[a, 1])
@@ -165,7 +165,7 @@ def _runs_into(a: int, t: int, scene: Scene, now: Now, changed: Bool, work: Doub
     return False
 
 
-@kernel
+@inner
 def _taken(a: int, t: int, scene: Scene, now: Now, changed: Bool, work: Double) -> bool:
     """Whether a changed body stands where an agent is about to appear."""
     pose = scene.pose[a, t + 1]
@@ -176,7 +176,7 @@ def _taken(a: int, t: int, scene: Scene, now: Now, changed: Bool, work: Double) 
     return False
 
 
-@kernel
+@inner
 def _let_go(a: int, t: int, scene: Scene, now: Now, drivers: Drivers, log: Log) -> None:
     """From the logged pose at ``t`` on the model moves it; how far that is beside its path fades while it drives."""
     row = scene.first + a

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner
 from wetoolkit_driving.traffic.idm import Drivers, advance, place
 from wetoolkit_driving.traffic.layout import DRIVING, Now, Scene, Steps
 from wetoolkit_driving.traffic.paths import SPACING, nearest_sample
@@ -93,7 +93,7 @@ def join(parts: Sequence[Events]) -> Events:
     return flat._replace(first=counts, shown_offset=np.concatenate([*shown, sizes[-1:]]))
 
 
-@kernel
+@inner
 def fire(t: int, b: int, scene: Scene, now: Now, events: Events, drivers: Drivers, walkers: Walkers) -> None:
     """Let the scripts of scene ``b`` that are due at step ``t``, as ``now`` shows it, take their agents over."""
     ego = len(scene.mode)
@@ -115,16 +115,18 @@ def fire(t: int, b: int, scene: Scene, now: Now, events: Events, drivers: Driver
             _take(b, e, a, scene, now, events, drivers, walkers)
 
 
-@kernel
+@inner
 def _show(t: int, e: int, a: int, scene: Scene, events: Events) -> None:
     """From step t + 1 on the agent is where its record says."""
     for u in range(t + 1, scene.valid.shape[1]):
         k = events.shown_offset[e] + u
         scene.valid[a, u] = events.there[k]
-        scene.pose[a, u], scene.velocity[a, u] = events.pose[k], events.velocity[k]
+        for i in range(3):
+            scene.pose[a, u, i] = events.pose[k, i]
+        scene.velocity[a, u, 0], scene.velocity[a, u, 1] = events.velocity[k, 0], events.velocity[k, 1]
 
 
-@kernel
+@inner
 def _take(b: int, e: int, a: int, scene: Scene, now: Now, events: Events, drivers: Drivers, walkers: Walkers) -> None:
     """Stop whatever moved the agent, and lay the path that it will follow."""
     row = scene.first + a
@@ -140,14 +142,15 @@ def _take(b: int, e: int, a: int, scene: Scene, now: Now, events: Events, driver
     if events.action[e] == CROSS:
         _straight(path, x, y, events.goal[e], now.pose[a, 2])
         drivers.s[row], drivers.v[row] = 0.0, events.value[e]
-        drivers.wanted[drivers.offset[row] : drivers.offset[row + 1]] = events.value[e]
+        for k in range(drivers.offset[row], drivers.offset[row + 1]):
+            drivers.wanted[k] = events.value[e]
         return
     _shift(path, drivers.s[row], x, y)
     if events.action[e] == CUT_IN:
         _swing(path, drivers.s[row], events.value[e], max(drivers.v[row] * events.seconds[e], LEAST))
 
 
-@kernel
+@inner
 def _along(path: Double, x: float, y: float) -> float:
     """Arc length of the place on a path nearest to (x, y), metres."""
     k, _ = nearest_sample(path, x, y)
@@ -157,7 +160,7 @@ def _along(path: Double, x: float, y: float) -> float:
     return float(max((k + min(max(part, -0.5), 1.0)) * SPACING, 0.0))
 
 
-@kernel
+@inner
 def _shift(path: Double, s: float, x: float, y: float) -> None:
     """Move a path so that it passes through (x, y) at arc length ``s``."""
     k = min(int(s / SPACING), len(path) - 2)
@@ -168,7 +171,7 @@ def _shift(path: Double, s: float, x: float, y: float) -> None:
         path[i, 0], path[i, 1] = path[i, 0] + dx, path[i, 1] + dy
 
 
-@kernel
+@inner
 def _straight(path: Double, x: float, y: float, goal: Double, heading: float) -> None:
     """Make a path straight from (x, y) towards ``goal``."""
     length = np.hypot(goal[0] - x, goal[1] - y)
@@ -177,7 +180,7 @@ def _straight(path: Double, x: float, y: float, goal: Double, heading: float) ->
         path[i, 0], path[i, 1], path[i, 2] = x + i * SPACING * ux, y + i * SPACING * uy, np.arctan2(uy, ux)
 
 
-@kernel
+@inner
 def _swing(path: Double, s: float, aside: float, length: float) -> None:
     """Move a path ``aside`` metres to its left between arc lengths ``s`` and s + ``length``, along the quintic
     10 q^3 - 15 q^4 + 6 q^5, whose first and second derivatives vanish at both ends."""
@@ -189,7 +192,7 @@ def _swing(path: Double, s: float, aside: float, length: float) -> None:
         path[i, 0], path[i, 1], path[i, 2] = path[i, 0] - shift * si, path[i, 1] + shift * c, path[i, 2] + np.arctan(slope)
 
 
-@kernel
+@inner
 def follow(t: int, b: int, scene: Scene, events: Events, drivers: Drivers) -> None:
     """Move the scripted agents of scene ``b`` from step ``t`` to t + 1."""
     for e in range(events.first[b], events.first[b + 1]):

@@ -21,7 +21,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.jit import inner, kernel
 from wetoolkit_driving.traffic.layout import Now, Scene, Steps, clear, put
 from wetoolkit_driving.types import AgentClass, Bool, Double
 
@@ -120,7 +120,7 @@ def off_box(x: float, y: float, box: Double, length: float, width: float) -> tup
     return c * along - s * aside, s * along + c * aside
 
 
-@kernel
+@inner
 def force(agent: int, x: float, y: float, vx: float, vy: float, now: Now) -> tuple[float, float]:
     """All pushes [m/s^2] on a walker at (x, y) with velocity v, from people (centres) and from boxes (surfaces)."""
     fx, fy = 0.0, 0.0
@@ -188,7 +188,7 @@ def spare(
     return least
 
 
-@kernel
+@inner
 def _carrot(w: Walkers, i: int, phase: float) -> tuple[float, float]:
     begin, count = w.offset[i], w.offset[i + 1] - w.offset[i]
     k = min(max(int(phase), 0), count - 2)
@@ -199,7 +199,7 @@ def _carrot(w: Walkers, i: int, phase: float) -> tuple[float, float]:
     return x, y
 
 
-@kernel
+@inner
 def _crossing_pace(w: Walkers, i: int, c: int, dt: float) -> float:
     """The pace at which the log took a stretch, at least 0.5 m/s."""
     p, q = w.offset[i] + w.stretch[c, 0], w.offset[i] + w.stretch[c, 1]
@@ -207,7 +207,7 @@ def _crossing_pace(w: Walkers, i: int, c: int, dt: float) -> float:
     return float(max(0.5, w.factor[i] * length / (max(q - p, 1) * dt)))
 
 
-@kernel
+@inner
 def spare_of(w: Walkers, i: int, c: int, x: float, y: float, dt: float, now: Now) -> float:
     """``spare`` of walker ``i`` at (x, y) with regard to its stretch ``c`` (counted through)."""
     p, q = w.offset[i] + w.stretch[c, 0], w.offset[i] + w.stretch[c, 1]
@@ -216,7 +216,7 @@ def spare_of(w: Walkers, i: int, c: int, x: float, y: float, dt: float, now: Now
     )  # fmt: skip
 
 
-@kernel
+@inner
 def _decide(w: Walkers, i: int, dt: float, now: Now) -> float:
     """Settle the intent of a walker; returns the sample its carrot may not pass."""
     c = w.stretch_offset[i] + w.next[i]
@@ -238,7 +238,7 @@ def _decide(w: Walkers, i: int, dt: float, now: Now) -> float:
     return float(max(k, w.phase[i]))
 
 
-@kernel
+@inner
 def walk(t: int, b: int, scene: Scene, now: Now, w: Walkers) -> None:
     """Move every walker of scene ``b`` from step ``t``, at which ``now`` shows everybody, to ``t + 1``, and write it there."""
     dt = scene.dt
@@ -279,7 +279,7 @@ def walk(t: int, b: int, scene: Scene, now: Now, w: Walkers) -> None:
             begin(w, i, scene)
 
 
-@kernel
+@inner
 def _separate(w: Walkers, b: int, scene: Scene, now: Now) -> bool:
     """Move walkers apart where they overlap each other (half way each), somebody replayed or a box at rest; whether any did."""
     overlap = False
@@ -295,7 +295,7 @@ def _separate(w: Walkers, b: int, scene: Scene, now: Now) -> bool:
     return overlap
 
 
-@kernel
+@inner
 def _part(w: Walkers, i: int, k: int) -> bool:
     room = w.room[w.room_offset[i] + w.agent[k]]
     dx, dy = w.xy[i, 0] - w.xy[k, 0], w.xy[i, 1] - w.xy[k, 1]
@@ -311,7 +311,7 @@ def _part(w: Walkers, i: int, k: int) -> bool:
     return True
 
 
-@kernel
+@inner
 def _step_aside(w: Walkers, i: int, j: int, dt: float, now: Now) -> bool:
     """Move walker ``i`` out of body ``j``, unless that is a vehicle in motion: it may be hit by those."""
     room = w.room[w.room_offset[i] + j]
@@ -336,18 +336,19 @@ def _step_aside(w: Walkers, i: int, j: int, dt: float, now: Now) -> bool:
     return True
 
 
-@kernel
+@inner
 def begin(w: Walkers, i: int, scene: Scene) -> None:
     """Let a walker appear at its first sample, at the pace it will have."""
     k = w.offset[i]
-    w.started[i], w.xy[i] = True, w.track[k]
+    w.started[i] = True
     for n in range(2):
+        w.xy[i, n] = w.track[k, n]
         w.pull[i, n] = (w.track[k + 1, n] - w.track[k, n]) / scene.dt
         w.v[i, n] = w.pull[i, n]
     _write(w, i, w.entry[i], scene)
 
 
-@kernel
+@inner
 def _write(w: Walkers, i: int, t: int, scene: Scene) -> None:
     """A walker's box looks as in the log, turned by what its motion is turned against the carrot's. On its log it is there when the
     log shows it; beyond the log's end it goes, unless it is on another way."""
