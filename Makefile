@@ -66,8 +66,8 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 bench: install  ## ratios of everything that must be fast
 	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
-bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json
-	$(BIN)/python tests/benchmarks/bench_pdm.py
+bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json (with PEERS=/folder/of/sources: and navsim)
+	$(BIN)/python tests/benchmarks/bench_pdm.py $(if $(PEERS),--peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python))
 
 bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
 	$(BIN)/python tests/benchmarks/bench_sim.py

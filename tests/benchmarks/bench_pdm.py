@@ -1,12 +1,16 @@
 """How long the PDM score takes: N x variant x threads, PDM-Closed, a rollout's dense reward, and the readable text in the same run.
 
 Prints tables and writes build/bench/pdm.json. Times are the best of several runs: CPU milliseconds with one thread, wall-clock ones
-with two, whose ratio is to wall-clock with one. navsim itself is timed by `make test-peers`, which has it to import.
+with two, whose ratio is to wall-clock with one. With `--peers DIR` (and PEERS_PYTHON, see tests/peers) NAVSIM v1.1's own pdm_score
+is timed in the same run, one plan a call as its evaluation calls it, on a random road of tests/peers/scenes.py, and ours beside it.
 """
 
 import argparse
 import json
+import os
 import platform
+import sys
+import tempfile
 import time
 import tracemalloc
 from collections.abc import Callable
@@ -29,6 +33,7 @@ from wetoolkit.types import Situation
 
 COUNTS = (1, 64, 1024, 8192, 16384)
 READABLE = 64  # plans the readable text is given
+PEER_PLANS = 24  # plans NAVSIM is given
 TARGETS = {1: 0.5, 64: 4.0, 8192: 150.0}  # milliseconds, one thread
 
 
@@ -127,6 +132,32 @@ def parts(world: World) -> dict[str, float]:
     }
 
 
+def beside_navsim(peers: Path | None, python: str) -> dict[str, float] | None:
+    """CPU milliseconds of NAVSIM v1.1's pdm_score and of ours for one plan and its reference; None without its sources."""
+    if peers is None or not (peers / "navsim-v1.1").is_dir():
+        return None
+    sys.path.insert(0, str(Path(__file__).parents[1] / "peers"))
+    import compare
+    import scenes
+
+    name, case = next(scenes.random_roads(PEER_PLANS, range(1)))
+    with tempfile.TemporaryDirectory() as folder:
+        given, found = Path(folder) / "given", Path(folder) / "found"
+        given.mkdir()
+        np.savez(given / f"{name}.npz", **case)
+        compare.run_peer("navsim-1.1", peers, python, given, found)
+        with np.load(found / f"{name}.npz", allow_pickle=False) as file:
+            seconds, reference = float(file["seconds"]), file["reference"][:, :3]
+    world, step = scenes.WORLDS[name]
+    scene = from_world(world, step)
+    poses = np.stack([dynamics.reference_poses(scene.ego[None], case["proposals_10hz"][:1])[0], reference])
+    ours = best(lambda: kernels.drive(scene, poses))
+    return {
+        "navsim v1.1, pdm_score of one plan": 1e3 * seconds / len(case["proposals_10hz"]),
+        "ours, the same plan and scene": ours,
+    }
+
+
 def show(console: Console, rows: list[dict[str, object]], around: dict[str, float], memory: float) -> None:
     table = Table("variant", "N", "threads", "ms", "target", "proposals/s", "x readable", "x one thread")
     for row in rows:
@@ -145,14 +176,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("build/bench/pdm.json"))
     parser.add_argument("--variants", nargs="*", default=list(VARIANTS), choices=list(VARIANTS))
+    parser.add_argument("--peers", type=Path, help="folder with navsim-v1.1 and nuplan-devkit")
+    parser.add_argument("--python", default=os.environ.get("PEERS_PYTHON", sys.executable), help="the peers' interpreter")
     given = parser.parse_args()
     world = busy_world()
     rows = [row for name in given.variants for row in time_variant(world, VARIANTS[name])]
     around, memory = parts(world), memory_mb(world)
-    show(Console(), rows, around, memory)
+    navsim = beside_navsim(given.peers, given.python)
+    show(Console(), rows, around | (navsim or {}), memory)
+    if navsim is None:
+        print("navsim: not timed; give --peers a folder with its sources")
     given.out.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    given.out.write_text(json.dumps({"rows": rows, "around_ms": around, "memory_mb": memory, "machine": machine}, indent=1))
+    given.out.write_text(
+        json.dumps({"rows": rows, "around_ms": around, "navsim_ms": navsim, "memory_mb": memory, "machine": machine}, indent=1)
+    )
     print(f"written: {given.out}")
 
 
