@@ -158,6 +158,22 @@ def test_settings_of_configs_within_a_config_are_rows_of_their_own(wetool):
     assert all("." not in setting["setting"] for setting in json.loads(out)["settings"])
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (["reward/toy", "--set", "radios=1"], "did you mean 'radius'"),
+        (["reward/toy", "--set", "radius=-1"], "above 0"),
+        (["miner/toy", "--policy", "nobody"], "policy 'nobody' is not known"),
+        (["miner/toy", "--reward", "nobody"], "reward 'nobody' is not known"),
+        (["miner/toy", "--domain", "nowhere"], "domain 'nowhere' is not known"),
+        (["domain/toy", "--set", "radius=1"], "a domain has no settings"),
+    ],
+)
+def test_what_the_caller_got_wrong_breaks_no_promise(wetool, asked, said):
+    code, out, err = wetool("plugins", "check", *asked)
+    assert code == BAD_INPUT and said in err and not out
+
+
 def test_plugins_check_imports_every_part(wetool, monkeypatch, tmp_path):
     source = (
         "from wetoolkit.component import Component\nfrom wetoolkit.hooks import hookimpl\n"

@@ -105,7 +105,7 @@ PARTS = {
     "name": ({"name": "Has Blanks"}, BROKEN, "lower case", "correct the announcement"),
     "target": ({"target": "nowhere"}, BROKEN, "package.module:Class", "correct the announcement"),
     "lost target": ({"target": "bad_one.nowhere:X"}, BROKEN, "no module that can be found", "correct the announcement"),
-    "contract": ({"contract": "9.0"}, BROKEN, "contract 9.0", "correct the announcement"),
+    "contract": ({"contract": "9.0"}, BROKEN, "contract 9.0", "of the same contract"),
     "package": ({"needs": ("no-such-package>=3",)}, "needs no-such-package", "not installed", "pip install 'no-such-package>=3'"),
     "domain": ({"domain": "sailing"}, "needs domain sailing", "defines its domain 'sailing'", "install the plugin"),
 }

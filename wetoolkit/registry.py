@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from wetoolkit import discovery, hooks
-from wetoolkit.component import ANY, KINDS, Component, Domain
+from wetoolkit.component import ANY, CONTRACT, KINDS, Component, Domain
 from wetoolkit.discovery import Loaded, Source
 from wetoolkit.errors import PluginError, UnknownName
 
@@ -273,7 +273,10 @@ def _judge(entry: Entry, domains: set[str], twins: Sequence[Entry]) -> Entry:
     part, source = entry.component, entry.source
     problems = part.problems() if isinstance(part, Component) else []
     if problems:
-        return replace(entry, state=BROKEN, reason="; ".join(problems), remedy=f"correct the announcement in {source.module}")
+        remedy = f"correct the announcement in {source.module}"
+        if isinstance(part, Component) and problems == [f"built for contract {part.contract}, this toolkit has {CONTRACT}"]:
+            remedy = f"install a release of {source.distribution} and one of wetoolkit of the same contract (docs/api.md)"
+        return replace(entry, state=BROKEN, reason="; ".join(problems), remedy=remedy)
     needs = [text for text in (*source.requires, *getattr(part, "needs", ())) if ";" not in text and discovery.missing(text)]
     if needs:
         names = ", ".join(discovery.requirement_name(text) for text in needs)

@@ -10,7 +10,7 @@ from typing import Any
 
 from wetoolkit import testing
 from wetoolkit.component import ANY, Component, Domain
-from wetoolkit.errors import PluginError, WetoolkitError
+from wetoolkit.errors import ConfigError, PluginError, WetoolkitError
 from wetoolkit.kinds import SupportsPrepare
 from wetoolkit.registry import Entry, Registry, imported
 from wetoolkit.testing.contracts import Contract, skipped
@@ -43,12 +43,22 @@ class Wanted:
 
 
 class Given:
-    """A part of the registry and the examples of its domain: what a contract is filled in with."""
+    """A part of the registry and the examples of its domain: what a contract is filled in with.
+
+    Raises ``ConfigError`` or ``UnknownName`` for settings, a policy or a reward that cannot be.
+    """
 
     def __init__(self, registry: Registry, wanted: Wanted) -> None:
         self.registry, self.wanted = registry, wanted
         is_domain = wanted.kind == "domain"
         self.entry: Entry = registry.domain_entry(wanted.name) if is_domain else registry.component(wanted.kind, wanted.name)
+        if wanted.settings and is_domain:
+            raise ConfigError("a domain has no settings", part=self.entry.label, way_out="leave out --set")
+        if wanted.settings:  # what the caller got wrong is no promise that the part broke
+            registry.config(wanted.kind, wanted.name, wanted.settings)
+        for kind, name in (("policy", wanted.policy), ("reward", wanted.reward)):
+            if name:
+                registry.component(kind, name)
 
     @cached_property
     def examples(self) -> Examples[Any] | None:
