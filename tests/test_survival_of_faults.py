@@ -2,7 +2,7 @@
 
 import polars as pl
 import pytest
-from toy_run import rows, start
+from toy_run import TOY, rows, start
 
 from wetoolkit.registry import load_registry
 from wetoolkit.report import gather, sections
@@ -18,15 +18,21 @@ def unruly():
 
 
 def changes(fault, executor):
-    return {"rounds": 1, "controls": {}, "simulator": {"use": "unruly", fault: BAD}, "executor": EXECUTORS[executor]}
+    return {
+        "rounds": 1,
+        "controls": {},
+        "evaluate": {"reward": TOY},
+        "simulator": {"use": "unruly", fault: BAD},
+        "executor": EXECUTORS[executor],
+    }
 
 
 @pytest.mark.parametrize(
     ("fault", "executor", "said"),
     [
         ("raises", "serial", "RuntimeError: not this one"),
-        ("lies", "process", "NaN"),
-        ("eats", "process", "MemoryError"),
+        ("lies", "serial", "NaN"),
+        ("eats", "serial", "MemoryError"),
         ("dies", "process", "signal 9"),
         ("hangs", "process", "took longer than 5 s"),
     ],
