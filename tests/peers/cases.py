@@ -7,7 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from wetoolkit_driving.pdm.closed_forecast import expect
+from wetoolkit_driving.pdm.closed_path import find_path
 from wetoolkit_driving.pdm.conformance_cases import Case, write_case
+from wetoolkit_driving.pdm.variants import EPDMS_2_2
+from wetoolkit_driving.types import World
 
 Arrays = Mapping[str, Any]
 PLANS = 12  # proposals kept of each scene
@@ -46,6 +50,32 @@ def write(folder: Path, variant: str, name: str, case: Arrays, seen: Arrays, who
     if whole:
         expected["ego_areas"] = seen["ego_areas"][:PLANS]
     write_case(folder / f"{variant}_{name}.npz", Case(f"{variant}_{name}", inputs, expected), variant)
+
+
+def write_closed(path: Path, world: World, step: int, seen: Mapping[str, Arrays]) -> None:
+    """One file of PDM-Closed: what the others are expected to do, the line, and the proposals, scores and choice of each peer."""
+    found, scene = find_path(world, step, 0.0), expect(world, step, 41, 1, np.zeros((0, 2)), EPDMS_2_2)
+    road = world.map
+    inputs = {
+        "ego_state": scene.ego,
+        "map_xy": road.area_xy,
+        "map_off": road.area_offset,
+        "map_type": road.area_kind,
+        "map_on_route": world.on_route,
+        "map_red": scene.red[0] if len(scene.red) else np.zeros(len(road.area_kind), bool),
+        "path": found.poses,
+        "limit": np.array(found.limit),  # 0: not known
+        "red_xy": np.concatenate([np.zeros((0, 2)), *found.red]),
+        "red_off": np.cumsum([0, *map(len, found.red)]),
+        "obj_corners": scene.boxes[0],
+        "obj_velocity": (scene.boxes[10, :, 0] - scene.boxes[0, :, 0]) / 1.0,  # of the forecast: along the box, backwards too
+        "obj_speed": scene.first_speed,
+        "obj_type": scene.kind,
+    }
+    expected = {f"{peer}_{key}": arrays[f"closed_{key}"] for peer, arrays in seen.items() for key in ("scores", "index")}
+    expected |= {f"{peer}_proposals": arrays["closed_proposals"][:, :41] for peer, arrays in seen.items()}
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.savez_compressed(path, allow_pickle=False, **inputs, **expected)
 
 
 def _near_areas(case: Arrays, low: np.ndarray, high: np.ndarray) -> np.ndarray:

@@ -24,12 +24,12 @@ from rich.table import Table
 from wetoolkit_driving.dynamics import reference_poses, simulate, simulate_readable
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.aggregate import human_filter, terms_of
-from wetoolkit_driving.pdm.closed import WORLD_ENGINE_CLOSED, PdmClosedConfig, find_path, plan_closed, propose
+from wetoolkit_driving.pdm.closed import WORLD_ENGINE_CLOSED, PdmClosedConfig, plan_closed, propose_now, scores_of
 from wetoolkit_driving.pdm.conformance_cases import scene_of
 from wetoolkit_driving.pdm.result import NEVER, Marks, ego_progress, total
 from wetoolkit_driving.pdm.scene import from_world
 from wetoolkit_driving.pdm.score import score_readable
-from wetoolkit_driving.pdm.variants import NAVSIM_1_1, VARIANTS, Variant
+from wetoolkit_driving.pdm.variants import VARIANTS, Variant
 
 ROOT = Path(__file__).resolve().parents[2]
 SOURCES = {
@@ -118,7 +118,7 @@ def main() -> int:
     for peer in SOURCES:
         if not options.keep:
             run_peer(peer, options.peers, options.python, given, build / peer)
-        closed(peer, build, table)
+        failed += closed(peer, build, table)
         failed += observe(peer, made, build, table)
         for fast in (False, True):
             failed += compare(peer, fast, made, build, table)
@@ -162,25 +162,26 @@ def observe(peer: str, made: Mapping[str, Arrays], build: Path, table: Table) ->
     return sum(bad > 0 for _, bad, _ in sums.values())
 
 
-def closed(peer: str, build: Path, table: Table) -> None:
-    """Our PDM-Closed proposals beside the peer's along the same line: a planner of our own, so distances are told, not judged."""
-    config = WORLD_ENGINE_CLOSED if peer == "world-engine" else PdmClosedConfig()
-    after_1, after_4, chosen, same = [], [], [], 0
+def closed(peer: str, build: Path, table: Table) -> int:
+    """Our PDM-Closed against the peer's along the same line: places and headings of the 15 proposals, their scores, the choice."""
+    config, variant = WORLD_ENGINE_CLOSED if peer == "world-engine" else PdmClosedConfig(), VARIANTS[peer]
+    found: dict[str, list[tuple[int, float]]] = {"places": [], "headings": [], "scores": [], "chosen": []}
     for name, (world, step) in scenes.WORLDS.items():
         with np.load(build / peer / f"{name}.npz", allow_pickle=False) as file:
-            theirs, index = file["closed_proposals"][:, :41], int(file["closed_index"])
-        known = world.until(step)
-        forecast = from_world(known, step, variant=NAVSIM_1_1.driven)
-        mine = propose(find_path(known, step, config.fallback_speed), forecast, config)
-        apart = np.hypot(*(mine[..., :2] - theirs[..., :2]).transpose(2, 0, 1))  # [15, 41] metres
-        after_1, after_4 = [*after_1, *apart[:, 10]], [*after_4, *apart[:, 40]]
-        plan = plan_closed(world, step, config, variant=VARIANTS[peer])
-        chosen.append(float(np.hypot(*(plan[40, :2] - theirs[index, 40, :2]))))
-        same += int(np.abs(mine - plan).reshape(len(mine), -1).max(1).argmin() == index)
-    for key, values in (("after 1 s", after_1), ("after 4 s", after_4), ("chosen, after 4 s", chosen)):
-        row = f"median {np.median(values):.2f} m", f"90 % {np.percentile(values, 90):.2f} m"
-        table.add_row(peer, "PDM-Closed", key, str(len(values)), *row)
-    table.add_row(peer, "PDM-Closed", "same proposal chosen", str(len(chosen)), str(len(chosen) - same), "")
+            theirs, scores, index = file["closed_proposals"][:, :41], file["closed_scores"], int(file["closed_index"])
+        mine, scene = propose_now(world, step, config, variant=variant)
+        apart = mine - theirs
+        found["places"] += [(41, float(np.abs(row).max())) for row in apart[..., :2]]
+        found["headings"] += [(41, float(np.abs(np.sin(row)).max())) for row in apart[..., 2]]
+        found["scores"] += [(1, float(error)) for error in np.abs(scores_of(mine, scene, variant) - scores)]
+        plan = plan_closed(world, step, config, variant=variant)
+        found["chosen"].append((1, float(np.abs(plan[:, :2] - theirs[index, :, :2]).max())))
+    failed = 0
+    for key, rows in found.items():
+        bad = sum(error > (1e-9 if key == "scores" else 1e-6) for _, error in rows)
+        table.add_row(peer, "PDM-Closed", key, str(sum(n for n, _ in rows)), str(bad), f"{max(error for _, error in rows):.1e}")
+        failed += bad > 0
+    return failed
 
 
 def aggregate(options: argparse.Namespace, made: Mapping[str, Arrays], build: Path, table: Table) -> int:
@@ -231,6 +232,12 @@ def save(folder: Path, made: Mapping[str, Arrays], build: Path) -> None:
         for i, name in enumerate(kept):
             with np.load(build / peer / f"{name}.npz", allow_pickle=False) as file:
                 cases.write(folder, peer, name, made[name], {key: file[key] for key in file.files}, whole=i == 0)
+    for name in (name for name in kept if name in scenes.WORLDS):
+        seen = {}
+        for peer in SOURCES:
+            with np.load(build / peer / f"{name}.npz", allow_pickle=False) as file:
+                seen[peer] = {key: file[key] for key in file.files if key.startswith("closed_")}
+        cases.write_closed(folder / "closed" / f"{name}.npz", *scenes.WORLDS[name], seen)
 
 
 def compare(peer: str, fast: bool, made: Mapping[str, Arrays], build: Path, table: Table) -> int:

@@ -9,12 +9,13 @@ test-peers`); the line is the world's route (``closed_path``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 from pydantic import Field
+from shapely.ops import substring
 
 from wetoolkit.config import Config
 from wetoolkit.types import Observation, ObservationSpec, Plan
@@ -75,17 +76,17 @@ def propose(path: Path, scene: PdmScene, config: PdmClosedConfig, steps: int = S
     """
     vehicle, wanted = scene.vehicle, np.array(config.fractions) * path.limit
     body, driver = np.array([vehicle.front, vehicle.rear, vehicle.width / 2]), config.driver()
-    found = _obstacles(path, scene, steps, recorded)
+    others = _obstacles(path, scene, steps, recorded)
     ahead = float(wanted.max()) * (steps + config.spare) * DT  # metres
+    lines = [path.beside(offset) for offset in config.offsets]
+    lengths = [arc_lengths(line) for line in lines]
+    starts = [float(project(line, scene.ego[:2])[0]) for line in lines]
+    corridors = [_corridor(*found, ahead, vehicle.width / 2) for found in zip(lines, lengths, starts, strict=True)]
     ways = []
-    for offset in config.offsets:
-        poses = path.beside(offset)
-        line, lengths = np.ascontiguousarray(poses[:, :2]), arc_lengths(poses)
-        start = float(project(line, scene.ego[:2])[0])
-        order = found.within(_corridor(line, lengths, start, ahead, vehicle.width / 2))
-        place = idm.places(index_line(line, lengths), found.centres, order)
-        around = idm.Obstacles(order, place, found.velocity, found.boxes, found.light_xy, found.light_offset)
-        ways.append(idm.unroll(poses, lengths, start, float(scene.ego[3]), wanted, around, body, driver, steps))
+    for line, length, start, order in zip(lines, lengths, starts, others.within(corridors), strict=True):
+        place = idm.places(index_line(np.ascontiguousarray(line[:, :2]), length), others.centres, order)
+        around = idm.Obstacles(order, place, others.velocity, others.boxes, others.light_xy, others.light_offset)
+        ways.append(idm.unroll(line, length, start, float(scene.ego[3]), wanted, around, body, driver, steps))
     return np.concatenate(ways)
 
 
@@ -101,13 +102,17 @@ class _Obstacles:
     light_xy: Double  # [n, 2] rings of the lights
     light_offset: NDArray[np.int64]  # [L + 1]
 
-    def within(self, corridor: shapely.Polygon) -> NDArray[np.int64]:
-        """[R, M] who touches the corridor at each step, -1 after the last, in the order in which NAVSIM finds them."""
-        order = np.full((len(self.trees), len(self.ignored)), -1, np.int64)
-        for row, tree in zip(order, self.trees, strict=True):
-            hit = tree.query(corridor, predicate="intersects")
-            hit = hit[~self.ignored[hit]]
-            row[: len(hit)] = hit
+    def within(self, corridors: list[shapely.Polygon]) -> NDArray[np.int64]:
+        """[C, R, M] who touches each corridor at each step, -1 after the last, in the order in which NAVSIM finds them."""
+        found = [tree.query(corridors, predicate="intersects") for tree in self.trees]  # R of [2, n] corridor, obstacle
+        row = np.repeat(np.arange(len(found)), [pairs.shape[1] for pairs in found])
+        corridor, who = np.concatenate([np.zeros((2, 0), np.int64), *found], 1)
+        kept = ~self.ignored[who]
+        row, corridor, who = row[kept], corridor[kept], who[kept]
+        group = row * len(corridors) + corridor  # never falls
+        place = np.arange(len(group)) - np.searchsorted(group, group)
+        order = np.full((len(corridors), len(self.trees), len(self.ignored)), -1, np.int64)
+        order[corridor, row, place] = who
         return order
 
 
@@ -150,10 +155,8 @@ def _corridor(poses: Double, lengths: Double, start: float, ahead: float, half_w
     """What the ego sweeps from ``start`` [m] on for ``ahead`` metres: the line's points in between, widened, with square ends."""
     begin, end = np.clip([start, start + ahead], 0.0, lengths[-1])
     points = poses[(begin <= lengths) & (lengths <= end), :2]
-    line = shapely.LineString(points) if len(points) > 1 else shapely.ops.substring(shapely.LineString(poses[:, :2]), begin, end)
-    corridor = shapely.buffer(line, half_width, cap_style="square")
-    shapely.prepare(corridor)
-    return corridor
+    line = shapely.LineString(points) if len(points) > 1 else substring(shapely.LineString(poses[:, :2]), begin, end)
+    return shapely.buffer(line, half_width, cap_style="square")
 
 
 def propose_now(
@@ -176,10 +179,17 @@ def plan_closed(
     return choose(*propose_now(world, step, config, areas, variant), variant)
 
 
+def scores_of(poses: Double, scene: PdmScene, variant: Variant = NAVSIM_1_1) -> Double:
+    """[N] PDM scores of simulated world poses [N, T + 1, 3], progress measured by the best of them; without a past, HC is 1."""
+    marks = kernels.drive(scene, poses, variant)
+    if variant.history and not len(scene.past):
+        marks = replace(marks, comfort=np.ones(len(marks)))  # NAVSIM v2.2 plans without one
+    return total(marks, ego_progress(marks, marks.masked_progress.max()))
+
+
 def choose(poses: Double, scene: PdmScene, variant: Variant = NAVSIM_1_1) -> Double:
     """The one [T + 1, 3] of world poses [N, T + 1, 3] that scores best in the scene, simulated; the first of equals."""
-    marks = kernels.drive(scene, poses, variant)
-    return np.asarray(poses[int(total(marks, ego_progress(marks, marks.masked_progress.max())).argmax())])
+    return np.asarray(poses[int(scores_of(poses, scene, variant).argmax())])
 
 
 class PdmClosed:
@@ -216,4 +226,5 @@ __all__ = [
     "plan_closed",
     "propose",
     "propose_now",
+    "scores_of",
 ]
