@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from wetoolkit import discovery, hooks
-from wetoolkit.component import ANY, CONTRACT, KINDS, Component, Domain
+from wetoolkit.component import ANY, KINDS, Component, Domain
 from wetoolkit.discovery import Loaded, Source
 from wetoolkit.errors import PluginError, UnknownName
 
@@ -274,7 +274,7 @@ def _judge(entry: Entry, domains: set[str], twins: Sequence[Entry]) -> Entry:
     problems = part.problems() if isinstance(part, Component) else []
     if problems:
         remedy = f"correct the announcement in {source.module}"
-        if isinstance(part, Component) and problems == [f"built for contract {part.contract}, this toolkit has {CONTRACT}"]:
+        if len(problems) == 1 and problems[0].startswith("built for contract "):
             remedy = f"install a release of {source.distribution} and one of wetoolkit of the same contract (docs/api.md)"
         return replace(entry, state=BROKEN, reason="; ".join(problems), remedy=remedy)
     needs = [text for text in (*source.requires, *getattr(part, "needs", ())) if ";" not in text and discovery.missing(text)]
