@@ -42,7 +42,7 @@ from wetoolkit_driving.dynamics import DT, check_plans, reference_poses
 from wetoolkit_driving.events import events_of, steps_of
 from wetoolkit_driving.pdm import kernels
 from wetoolkit_driving.pdm.areas import Areas
-from wetoolkit_driving.pdm.closed import STEPS, WORLD_ENGINE_CLOSED, PdmClosedConfig, find_path, plan_closed, propose
+from wetoolkit_driving.pdm.closed import STEPS, WORLD_ENGINE_CLOSED, PdmClosedConfig, find_path, plan_closed, propose, propose_now
 from wetoolkit_driving.pdm.comfort import LEAST_STATES
 from wetoolkit_driving.pdm.kept import Kept
 from wetoolkit_driving.pdm.observation import driven_past
@@ -157,8 +157,7 @@ class PdmReward:
         marks = drive(scene, poses, variant)
         best = drive(scene, reference, variant).masked_progress.max()
         if self.config.normaliser == "scene":
-            path = find_path(world, step, self.reference.fallback_speed)
-            others = propose(path, from_world(world.until(step), step, STEPS + 1, areas, variant.driven), self.reference)
+            others, _ = propose_now(world, step, self.reference, areas, variant)
             best = max(best, drive(scene, others, variant).masked_progress.max())
         return marks, self._progress(scene, marks, best)
 
