@@ -11,7 +11,7 @@ from wetoolkit_driving.jit import inner, kernel
 from wetoolkit_driving.traffic.layout import Now, Scene, Steps, look
 from wetoolkit_driving.traffic.manners import FACTOR, HEADWAY
 from wetoolkit_driving.traffic.social import FASTER, LOOK, MODE, PACE, PEDESTRIAN, Walkers, force, off_box, spare_of
-from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, RoadMap, World
+from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Int, RoadMap, World
 
 ONWARD = 10  # steps of the record's end whose mean velocity a walker keeps beyond it
 ORDINARY = 1.5  # seconds between leaving a vehicle's strip and its coming
@@ -74,7 +74,7 @@ def walkers_of(world: World, now: int, rows: Steps, table: Double) -> Walkers:
         v=pull.copy(),
         started=entry == now,
     )
-    own = np.zeros(len(agents), bool) if agents.manners is None else agents.manners.any(1)
+    own: Bool = np.zeros(len(agents), bool) if agents.manners is None else np.asarray(agents.manners.any(1))
     margin = np.where(own[rows], table[rows, HEADWAY], ORDINARY)
     _know(now, w, *_logged(world, now, w), world.ego.valid, agents.valid, margin, own[rows])
     return w
@@ -134,7 +134,7 @@ LANES = (int(AreaKind.LANE), int(AreaKind.LANE_CONNECTOR))
 
 
 @kernel
-def _on_lanes(track: Double, xy: Double, offset: Steps, lane: Bool) -> Bool:
+def _on_lanes(track: Double, xy: Double, offset: Int, lane: Bool) -> Bool:
     on = np.zeros(len(track), np.bool_)
     low, high = np.array([np.inf, np.inf]), np.array([-np.inf, -np.inf])
     for k in range(len(track)):

@@ -53,7 +53,7 @@ def _end(track: Double) -> Double:
     away = np.hypot(*(track[:, :2] - track[-1, :2]).T)
     far = np.flatnonzero(away >= 1.0)
     if not len(far):
-        return track[-1]
+        return np.array(track[-1], np.float64)
     move = track[-1, :2] - track[far[-1], :2]
     return np.array([*track[-1, :2], np.arctan2(move[1], move[0])])
 
