@@ -190,16 +190,15 @@ def within(areas: Areas, kinds: int, role: int, x: float, y: float) -> bool:
     return bool(areas.known[kinds, cell] & role) or search(areas, kinds, role, cell, x, y)
 
 
-@kernel
+@inlined
 def in_several_lanes(areas: Areas, kinds: int, corners: Double, touched: Int) -> bool:
     """Whether more than one lane holds a corner [4, 2] and none holds all four; ``touched`` [2, P] is scratch."""
     met = 0
     for c in range(4):
         x, y = corners[c, 0], corners[c, 1]
-        cell = raster.cell_of(areas.grid, x, y)
-        if cell < 0:
-            continue
-        for e in range(areas.grid.start[cell], areas.grid.start[cell + 1]):
+        cell = raster.cell_at(areas.grid.x, areas.grid.y, areas.grid.scale, areas.grid.nx, areas.grid.ny, x, y)
+        first, last = (areas.grid.start[cell], areas.grid.start[cell + 1]) if cell >= 0 else (0, 0)
+        for e in range(first, last):
             entry = areas.grid.entry[e]
             p = entry >> 1
             if areas.roles[kinds, p] & 1 and (not entry & 1 or inside_area(areas, p, x, y)):
@@ -210,7 +209,7 @@ def in_several_lanes(areas: Areas, kinds: int, corners: Double, touched: Int) ->
                     touched[0, met], touched[1, met] = p, 0
                     met += 1
                 touched[1, found] += 1
+    several = met > 1
     for i in range(met):
-        if touched[1, i] == 4:
-            return False
-    return met > 1
+        several = several and touched[1, i] < 4
+    return several

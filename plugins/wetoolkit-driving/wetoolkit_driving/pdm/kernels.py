@@ -277,23 +277,34 @@ def _areas(ready: Ready, path: Double, desk: Desk, flags: Byte) -> None:
         if bits & OFF_ROAD and not ready.every_state:
             corner = 4
     if ready.every_state:
-        for t in range(path.shape[0]):
-            _look_closely(ready, path, desk, flags, t)
+        _look_closely(ready.areas, kinds, ready.every_state, path, desk, flags, 0, path.shape[0])
 
 
-@inlined
-def _look_closely(ready: Ready, path: Double, desk: Desk, flags: Byte, t: int) -> int:
-    """The bits of state t with MULTI_LANE and CROSSED among them, and with OFF_ROAD also where ``_areas`` did not ask."""
-    areas, kinds = ready.areas, 0 if ready.switches.typed_areas else 1
-    if not flags[t] & SEEN:
+@kernel
+def _look_closely(areas: Areas, kinds: int, asked: bool, path: Double, desk: Desk, flags: Byte, start: int, stop: int) -> None:
+    """Add MULTI_LANE and CROSSED to the flags of states from ``start`` to before ``stop``, where they are not SEEN yet.
+
+    Without ``asked``, OFF_ROAD as well: ``_areas`` may have left it out. Tuples are counted array by array at each call, so that
+    states should come many at a time.
+    """
+    corners, touched = desk.corners, desk.touched
+    for t in range(start, stop):
+        if flags[t] & SEEN:
+            continue
         flags[t] |= SEEN
-        for q in range(4):
-            if not ready.every_state and not within(areas, kinds, DRIVABLE, desk.corners[t, q, 0], desk.corners[t, q, 1]):
-                flags[t] |= OFF_ROAD
-        if in_several_lanes(areas, kinds, desk.corners[t], desk.touched):
+        if in_several_lanes(areas, kinds, corners[t], touched):
             flags[t] |= MULTI_LANE
         if within(areas, kinds, CROSSING, path[t, 0], path[t, 1]):
             flags[t] |= CROSSED
+        for q in range(0 if asked else 4):
+            if not within(areas, kinds, DRIVABLE, corners[t, q, 0], corners[t, q, 1]):
+                flags[t] |= OFF_ROAD
+
+
+@inlined
+def _bits_of(ready: Ready, path: Double, desk: Desk, flags: Byte, t: int) -> int:
+    """All bits of state t."""
+    _look_closely(ready.areas, 0 if ready.switches.typed_areas else 1, ready.every_state, path, desk, flags, t, t + 1)
     return int(flags[t])
 
 
@@ -322,7 +333,7 @@ def _blame(ready: Ready, path: Double, desk: Desk, flags: Byte, k: int, t: int, 
         step[TOUCH] = t
     kind, box, clip = ready.traffic.kind[k], ready.traffic.boxes[t, k], ready.switches.clip_collision
     fault = at_fault(path[t], desk.trig[t], desk.corners[t], box, kind, ready.traffic.speed[k], clip)
-    if fault == 1 or (fault == 2 and _look_closely(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD)):
+    if fault == 1 or (fault == 2 and _bits_of(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD)):
         value[NC] = min(value[NC], 0.0 if kind <= 2 else 0.5)
         if step[COLLISION] < 0 or t < step[COLLISION]:
             step[COLLISION], step[COLLIDER] = t, k
@@ -334,7 +345,7 @@ def _warn(ready: Ready, path: Double, desk: Desk, flags: Byte, k: int, t: int, f
     angle = angle_to(path[t], desk.trig[t], ready.traffic.boxes[frame, k], ready.switches.clip_ttc)
     bad = angle < math.radians(30)
     if not bad and not angle > math.radians(150):
-        bad = _look_closely(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD | CROSSED) != 0
+        bad = _bits_of(ready, path, desk, flags, t) & (MULTI_LANE | OFF_ROAD | CROSSED) != 0
     if bad:
         value[TTC] = 0.0
         if step[CLOSE] < 0 or t < step[CLOSE]:
