@@ -1,6 +1,7 @@
 """One decorator for every numba kernel: compiled once, cached on disk, numpy's rules for division by zero, no threads.
 
-A kernel's cache follows its own file only: after a change in a kernel that others call, remove the ``__pycache__`` folders.
+A kernel's cache follows its own file only: after a change in a kernel that others call (``inner`` ones among them), remove the
+``__pycache__`` folders.
 
 The first use of a version compiles, which takes seconds of silence a kernel; the first compilation in a process says so on stderr,
 once (``Notice``). Kernels of other packages are none of its business.
@@ -44,13 +45,14 @@ event.register("numba:compile", Notice())  # type: ignore[no-untyped-call]  # ke
 
 def kernel(function: F) -> F:
     """Compile ``function`` on first use. float64 stays float64: no fast-math, so equal inputs give equal bits."""
-    return cast(F, njit(cache=True, error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function))
+    options = {"no_cfunc_wrapper": True}  # the code for pointers to it, which nobody takes; numba knows it, its types do not
+    return cast(F, njit(cache=True, error_model="numpy", nogil=True, **options)(function))  # type: ignore[call-overload]
 
 
 def inner(function: F) -> F:
     """A kernel that only kernels call: compiled with them, without the code that takes arguments from Python, which for tuples of
     many arrays takes longer to compile than the kernel itself. Called from Python it is a plain Python function."""
-    return cast(F, register_jitable(error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function))
+    return register_jitable(error_model="numpy", nogil=True, no_cfunc_wrapper=True)(function)
 
 
 def inlined(function: F) -> F:
