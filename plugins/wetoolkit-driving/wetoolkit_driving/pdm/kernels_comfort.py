@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from functools import lru_cache
 from math import perm
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +22,7 @@ from wetoolkit_driving.pdm.comfort import HIGH, LOW, SHORT, YAW
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.int64]
+Kind = np.signedinteger[Any]
 
 # numpy's integers: of Python's, numba compiles a kernel anew for each value
 VALUE, BRIEF, RATE, YAW_ACCELERATION, YAW_RATE = np.arange(5)
@@ -55,7 +56,7 @@ def make_filters(states: int, dt: float, value_window: int, rate_window: int) ->
 
 
 @kernel
-def _apply(filters: Filters, kind: int, values: Double, out: Double) -> None:
+def _apply(filters: Filters, kind: Kind, values: Double, out: Double) -> None:
     """out [L] = values [L] filtered."""
     window, taps, count = filters.window[kind], filters.taps, values.shape[0]
     half = window // 2
@@ -72,7 +73,7 @@ def _apply(filters: Filters, kind: int, values: Double, out: Double) -> None:
 
 @kernel
 def _fit_end(
-    moments: Double, powers: Double, kind: int, window: int, values: Double, start: int, out: Double, first: int, length: int
+    moments: Double, powers: Double, kind: Kind, window: int, values: Double, start: int, out: Double, first: int, length: int
 ) -> None:
     """Write ``length`` places from the ``first`` one on of the polynomial that fits the window that begins at ``start``."""
     a, b, c, d = 0.0, 0.0, 0.0, 0.0
