@@ -12,7 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetoolkit.types import require
-from wetoolkit_driving.geometry import box_corners, boxes_touch, ego_center, ego_corners, wrap_angle
+from wetoolkit_driving.geometry import box_corners, ego_center, ego_corners, quads_touch, wrap_angle
+from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.pdm.areas import Areas
 from wetoolkit_driving.pdm.observation import red_areas
 from wetoolkit_driving.pdm.scene import DT, PdmScene, index_map
@@ -57,7 +58,15 @@ def expect(
 
 def touching(scene: PdmScene) -> Bool:
     """[K] who touches the ego in the first frame."""
-    return np.asarray(scene.valid[0] & boxes_touch(ego_corners(scene.ego, scene.vehicle), scene.boxes[0]))
+    return _touched(ego_corners(scene.ego, scene.vehicle), np.ascontiguousarray(scene.boxes[0]), scene.valid[0])
+
+
+@kernel
+def _touched(ego: Double, boxes: Double, valid: Bool) -> Bool:
+    found = np.zeros(boxes.shape[0], np.bool_)
+    for k in range(boxes.shape[0]):
+        found[k] = valid[k] and quads_touch(ego, boxes[k])
+    return found
 
 
 def apart(scene: PdmScene) -> PdmScene:

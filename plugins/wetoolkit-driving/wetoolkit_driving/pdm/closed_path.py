@@ -81,6 +81,8 @@ def _lane_of(world: World, step: int, lanes: list[int]) -> int:
     """
     road, pose = world.map, world.ego.states[step, :3]
     held = [lane for lane in lanes_at(road, pose[:2]) if world.on_route[road.lane_area[lane]]]
+    if len(held) == 1:
+        return held[0]
     if held:
         return min(held, key=lambda lane: _out_of_line(with_headings(road.centre_line(lane)), pose))
     joined = np.concatenate([road.centre_line(lane) for lane in lanes])
