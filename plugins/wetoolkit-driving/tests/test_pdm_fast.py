@@ -17,7 +17,7 @@ from wetoolkit_driving.pdm.kernels_route import index_line, nearest
 from wetoolkit_driving.pdm.result import Marks
 from wetoolkit_driving.pdm.scene import PdmScene
 from wetoolkit_driving.pdm.score import score_readable
-from wetoolkit_driving.pdm.variants import VARIANTS, Variant
+from wetoolkit_driving.pdm.variants import EPDMS_2_2, VARIANTS, Variant
 from wetoolkit_driving.types import AreaKind
 
 from wetoolkit.errors import ValidationError
@@ -136,6 +136,17 @@ def test_driving_is_simulating_and_scoring(variant: Variant):
     assert_equal(kernels.drive(scene, poses, variant, every_state=True), kernels.score(scene, states, variant=variant))
     assert kernels.drive(scene, poses, variant).areas.shape == (40, 0, 3)
     assert_equal(kernels.drive(scene, poses, variant), kernels.drive(scene, poses, variant, every_state=True), but=("areas",))
+
+
+@pytest.mark.parametrize("past", [0, 14])
+def test_without_a_past_history_comfort_is_not_judged(past: int):
+    """NAVSIM v2.2 gives 1 where its cache lacks the past; the fast path must not judge the plan alone in its place."""
+    rng = np.random.default_rng(3)
+    scene = replace(random_scene(rng), past=np.repeat(random_scene(rng).ego[None], past, 0))
+    states = dynamics.simulate(np.repeat(scene.ego[None], 64, 0), random_poses(rng, scene, 64), scene.vehicle)
+    fast, readable = (score(scene, states, variant=EPDMS_2_2) for score in (kernels.score, score_readable))
+    assert_equal(fast, readable)
+    assert fast.comfort.all() == (past == 0)
 
 
 def test_threads_and_batches_change_no_bit():

@@ -9,7 +9,7 @@ test-peers`); the line is the world's route (``closed_path``).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import shapely
@@ -182,8 +182,6 @@ def plan_closed(
 def scores_of(poses: Double, scene: PdmScene, variant: Variant = NAVSIM_1_1) -> Double:
     """[N] PDM scores of simulated world poses [N, T + 1, 3], progress measured by the best of them; without a past, HC is 1."""
     marks = kernels.drive(scene, poses, variant)
-    if variant.history and not len(scene.past):
-        marks = replace(marks, comfort=np.ones(len(marks)))  # NAVSIM v2.2 plans without one
     return total(marks, ego_progress(marks, marks.masked_progress.max()))
 
 

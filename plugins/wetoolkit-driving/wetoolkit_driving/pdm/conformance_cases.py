@@ -189,6 +189,8 @@ def scene_of(inputs: Inputs) -> PdmScene:
 def _first_speed(inputs: Inputs) -> Double:
     """[K] m/s; things have none to speak of, and files say NaN for them."""
     speed = np.hypot(*np.asarray(inputs["obj_first_velocity"], np.float64).reshape(-1, 2).T)
+    if len(speed) != len(inputs["obj_type"]):
+        return speed  # validate() says what does not fit
     return np.where(np.isnan(speed) & (inputs["obj_type"] > AgentClass.BICYCLE), 0.0, speed)
 
 

@@ -122,7 +122,7 @@ def score(
     ready = prepare(scene, variant, states.shape[1], dt, every_state)
     found = _room(len(states), states.shape[1])
     _share(lambda start, stop: _score_block(ready, states[start:stop], _part(found, start, stop)), len(states), threads)
-    return _marks(found, variant, every_state)
+    return _marks(found, ready, variant)
 
 
 def drive(scene: PdmScene, poses: Double, variant: Variant = NAVSIM_1_1, threads: int = 1, every_state: bool = False) -> Marks:
@@ -142,7 +142,7 @@ def drive_ready(ready: Ready, scene: PdmScene, poses: Double, variant: Variant, 
     fit, base = speed_fit(poses.shape[1] - 1, DT, variant.true_jerk), scene.vehicle.wheel_base
     found = _room(len(poses), poses.shape[1])
     _share(lambda start, stop: _drive_block(ready, poses[start:stop], fit, base, _part(found, start, stop)), len(poses), threads)
-    return _marks(found, variant, ready.every_state)
+    return _marks(found, ready, variant)
 
 
 def _room(count: int, steps: int) -> Found:
@@ -166,8 +166,10 @@ def _share(work: Callable[[int, int], None], count: int, threads: int) -> None:
         list(pool.map(lambda start: work(start, min(start + BLOCK, count)), starts))
 
 
-def _marks(found: Found, variant: Variant, every_state: bool) -> Marks:
-    value, step, flags = found.value, found.step, found.flags if every_state else found.flags[:, :0]
+def _marks(found: Found, ready: Ready, variant: Variant) -> Marks:
+    value, step, flags = found.value, found.step, found.flags if ready.every_state else found.flags[:, :0]
+    if variant.history and not len(ready.past):
+        found.comfort[:] = True  # as in NAVSIM v2.2, where a cache may lack the past
     return Marks(
         nc=value[:, NC], dac=value[:, DAC], ttc=value[:, TTC], ddc=value[:, DDC], comfort=np.where(found.comfort.all(1), 1.0, 0.0),
         progress=value[:, PROGRESS], comfort6=found.comfort,
