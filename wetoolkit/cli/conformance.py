@@ -61,7 +61,7 @@ def conformance(
     if json:
         show_json(document)
     else:
-        show(table(rows), False, f"conformance of {against or label}: {document['metric']}")
+        show(table(rows), False, f"conformance of {against or label}: {document['metric']}", beneath=("check", "note"))
         typer.echo(verdict(rows))
         typer.echo(f"written to {target}")
     if any(row.passed is False for row in rows):
