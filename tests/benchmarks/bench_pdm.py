@@ -183,7 +183,7 @@ def main() -> None:
     rows = [row for name in given.variants for row in time_variant(world, VARIANTS[name])]
     around, memory = parts(world), memory_mb(world)
     navsim = beside_navsim(given.peers, given.python)
-    show(Console(), rows, around | (navsim or {}), memory)
+    show(Console(width=120), rows, around | (navsim or {}), memory)
     if navsim is None:
         print("navsim: not timed; give --peers a folder with its sources")
     given.out.parent.mkdir(parents=True, exist_ok=True)
