@@ -103,8 +103,10 @@ def test_the_batch_is_gymnasiums_own_batch_of_singles(registry: Registry) -> Non
 
 
 def test_bad_settings_and_actions_are_said(registry: Registry) -> None:
-    with pytest.raises(ConfigError, match="serves for evaluation"):
-        stage_of(parse_experiment(DATA), "rare-test", registry=registry)
+    renamed = parse_experiment({**DATA, "splits": {**DATA["splits"], "common": "rare-test"}})  # "test" holds the same logs
+    for experiment, split in ((parse_experiment(DATA), "rare-test"), (renamed, "test")):
+        with pytest.raises(ConfigError, match="serves for evaluation"):
+            stage_of(experiment, split, registry=registry)
     made = stage(registry)
     with pytest.raises(ConfigError, match="needs proposals"):
         SceneEnv(Stage(made.domain, made.simulator, made.reward, made.scenes, made.spec))

@@ -23,7 +23,7 @@ from wetoolkit.errors import ConfigError, ValidationError
 from wetoolkit.experiment import Experiment, Parts, load_experiment
 from wetoolkit.jobs import rebuild
 from wetoolkit.kinds import Drive, SupportsControls, SupportsEvents, SupportsLogProb, SupportsSteps
-from wetoolkit.listing import TRAINING
+from wetoolkit.listing import TRAINING, USES
 from wetoolkit.policies import load_policy
 from wetoolkit.registry import Registry, load_registry
 from wetoolkit.store import Store
@@ -313,22 +313,25 @@ def stage_of(
 ) -> Stage:  # fmt: skip
     """The stage of an experiment file: its data set's split (a use such as "mine", or a name), simulator, reward and policy's view.
 
-    ``policy``: a trained policy's file, whose proposals are the choices unless ``proposals`` [K, T, D] are given. Splits that serve
-    for evaluation are refused.
+    ``policy``: a trained policy's file, whose proposals are the choices unless ``proposals`` [K, T, D] are given. Splits of logs
+    that serve for evaluation are refused.
     """
     e = experiment if isinstance(experiment, Experiment) else load_experiment(Path(experiment))
     parts = Parts(e, registry or load_registry())
-    held = [getattr(e.splits, use) for use in ("common", "rare")]
     wanted = getattr(e.splits, split) if split in TRAINING else split
-    if wanted in held and wanted not in [getattr(e.splits, use) for use in TRAINING]:
-        raise ConfigError(f"the split {wanted!r} serves for evaluation", way_out="train on another split")
+    dataset = parts.build("dataset")
+    refs = dataset.index(wanted)
+    held = {ref.log for use in USES if use not in TRAINING for ref in dataset.index(getattr(e.splits, use))}
+    shared = sorted({ref.log for ref in refs} & held)
+    if shared:  # by log, not by name: another name of a split may lead to the same recordings
+        what = f"the split {wanted!r} serves for evaluation: {len(shared)} logs, such as {shared[0]!r}"
+        raise ConfigError(what, way_out="train on another split")
     actor = parts.build("policy")
     if policy is not None:
         actor = load_policy(Session(e, parts, Store(policy.parent.parent)), file_made("pretrain", [policy]))
         if proposals is None and isinstance(actor, SupportsLogProb):
             proposals = np.asarray(actor.proposals, np.float32)
-    dataset = parts.build("dataset")
-    scenes = SplitScenes(dataset, parts.build("reconstructor"), parts.step("reconstructor"), dataset.index(wanted), e.seed)
+    scenes = SplitScenes(dataset, parts.build("reconstructor"), parts.step("reconstructor"), refs, e.seed)
     return Stage(
         parts.domain, parts.build("simulator"), parts.build("reward"), scenes, actor.spec, proposals, config or EnvConfig()
     )
