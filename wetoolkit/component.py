@@ -54,3 +54,19 @@ class Domain:
     target: str
     summary: str
     examples: str = ""
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A format that whole recordings can be written in.
+
+    ``target`` names a function (recordings, folder, sensors, progress) -> paths: an iterator of Scenarios (whole recordings), where
+    to, a function from such a Scenario to the domain's sensors (or None), and a ``wetoolkit.kinds.Progress`` (or None). It writes
+    each file atomically, one recording in memory at a time, and returns the paths of what it wrote.
+    """
+
+    name: str  # the format's
+    target: str
+    summary: str
+    domain: str = ANY
+    needs: tuple[str, ...] = ()  # as Component.needs

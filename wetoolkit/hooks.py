@@ -7,10 +7,10 @@ from typing import Any
 
 import pluggy
 
-from wetoolkit.component import Component, Domain
+from wetoolkit.component import Component, Domain, Exporter
 
 GROUP = "wetoolkit"
-ANNOUNCING, WATCHING = ("components", "domains"), ("stage_started", "stage_finished", "report_sections")
+ANNOUNCING, WATCHING = ("components", "domains", "exporters"), ("stage_started", "stage_finished", "report_sections")
 hookspec = pluggy.HookspecMarker(GROUP)
 hookimpl = pluggy.HookimplMarker(GROUP)
 
@@ -24,6 +24,12 @@ def components() -> Iterable[Component]:
 @hookspec
 def domains() -> Iterable[Domain]:
     """Every domain this distribution defines."""
+    return ()
+
+
+@hookspec
+def exporters() -> Iterable[Exporter]:
+    """Every format this distribution can write recordings in."""
     return ()
 
 

@@ -18,6 +18,7 @@ from wetoolkit.types import (
     Bool,
     Check,
     Clock,
+    Defect,
     Experience,
     Failure,
     Float,
@@ -229,6 +230,43 @@ class SupportsReport(Protocol):
 
     def repairs(self) -> Mapping[str, int]:
         """What was done -> how often, for the split files read so far."""
+
+
+@runtime_checkable
+class SupportsRecordings(Protocol):
+    """A dataset that hands over whole recordings, so that they can be written in another format."""
+
+    def recordings(self, split: str) -> Sequence[Ref]:
+        """Every whole recording of a split: ``Ref.id`` is the log's name, the same as in the Refs of its windows."""
+
+    def recording(self, ref: Ref) -> Scenario[Any]:
+        """All of one recording as one Scenario, its present at the first step."""
+
+
+@runtime_checkable
+class SupportsSensors(Protocol):
+    """A dataset whose windows and recordings come with what sensors saw."""
+
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Any:
+        """The domain's own type: which sensors there were and which files they filled; files are named, not opened.
+
+        ``cameras``: only these (None: all). ``DataError`` where a file that the data name is missing.
+        """
+
+
+@runtime_checkable
+class SupportsInspect(Protocol):
+    """A dataset that can tell its own format by a look, say what a folder holds and list what is wrong in it."""
+
+    @classmethod
+    def recognise(cls, path: Path) -> Mapping[str, Any] | None:
+        """The settings with which this dataset reads ``path``, None where it is not its format. Cheap: names and first bytes."""
+
+    def inspect(self) -> Mapping[str, str]:
+        """Facts by name: format, logs, windows, rates, classes, map, sensors, licence note."""
+
+    def defects(self) -> Iterator[Defect]:
+        """Everything wrong in the data, file by file; reads them all."""
 
 
 @runtime_checkable

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from wetoolkit import discovery, hooks
-from wetoolkit.component import ANY, KINDS, Component, Domain
+from wetoolkit.component import ANY, KINDS, Component, Domain, Exporter
 from wetoolkit.discovery import Loaded, Source
 from wetoolkit.errors import PluginError, UnknownName
 
@@ -29,9 +29,9 @@ OK, BROKEN, DUPLICATE = "ok", "broken", "duplicate"
 
 @dataclass(frozen=True)
 class Entry:
-    """A component or domain with the distribution it came from, and whether it can be used."""
+    """A component, domain or exporter with the distribution it came from, and whether it can be used."""
 
-    component: Component | Domain
+    component: Component | Domain | Exporter
     source: Source
     state: str = OK
     reason: str = ""
@@ -45,7 +45,7 @@ class Entry:
     @property
     def label(self) -> str:
         """ "kind/name"."""
-        return f"{getattr(self.component, 'kind', 'domain')}/{self.component.name}"
+        return f"{_kind(self.component)}/{self.component.name}"
 
 
 @dataclass(frozen=True)
@@ -180,6 +180,10 @@ class Registry:
         """The announcement of a domain, nothing imported."""
         return self._entry("domain", name, [e for e in self.entries if isinstance(e.component, Domain)])
 
+    def exporter(self, name: str) -> Entry:
+        """The announcement of a format that recordings can be written in, nothing imported; errors as of ``component``."""
+        return self._entry("exporter", name, [e for e in self.entries if isinstance(e.component, Exporter)])
+
     def step(self, kind: str, name: str, config: Config, seed: int | None = None) -> Step:
         """The link that a component adds to a Lineage."""
         from wetoolkit.types import Step
@@ -191,7 +195,7 @@ class Registry:
         """One row a component, a domain and a broken distribution, in a stable order."""
         found = [_row(entry) for entry in self.entries]
         found += [_broken_row(item) for item in self.broken]
-        order = {kind: index for index, kind in enumerate(("domain", *KINDS))}
+        order = {kind: index for index, kind in enumerate(("domain", *KINDS, "exporter"))}
         return sorted(found, key=lambda row: (order.get(row.kind, len(order)), row.name, row.distribution))
 
 
@@ -236,7 +240,9 @@ def _announced(source: Source, manager: pluggy.PluginManager) -> tuple[list[Entr
     """What a plugin's hooks return, sorted into entries and garbage."""
     entries: list[Entry] = []
     faults: list[Loaded] = []
-    for hook, kind in (("components", Component), ("domains", Domain)):
+    kinds: tuple[tuple[str, type[Component | Domain | Exporter]], ...]
+    kinds = (("components", Component), ("domains", Domain), ("exporters", Exporter))
+    for hook, kind in kinds:
         remedy = f"{hook}() returns a list of wetoolkit.component.{kind.__name__}"
         try:
             items = [item for answer in getattr(manager.hook, hook)() for item in answer]
@@ -252,7 +258,7 @@ def _announced(source: Source, manager: pluggy.PluginManager) -> tuple[list[Entr
     return entries, faults
 
 
-def _well_formed(item: object, kind: type[Component] | type[Domain]) -> bool:
+def _well_formed(item: object, kind: type[Component | Domain | Exporter]) -> bool:
     """Whether an announcement is of its class and holds text where text is due."""
     if not isinstance(item, kind):
         return False
@@ -282,7 +288,7 @@ def _judge(entry: Entry, domains: set[str], twins: Sequence[Entry]) -> Entry:
         names = ", ".join(discovery.requirement_name(text) for text in needs)
         command = " ".join(f"'{text}'" if set(text) & set("<>=!~ ") else text for text in needs)
         return replace(entry, state=f"needs {names}", reason=f"{names} not installed", remedy=f"pip install {command}")
-    if isinstance(part, Component) and part.domain not in domains:
+    if not isinstance(part, Domain) and part.domain not in domains:
         reason = f"no distribution defines its domain {part.domain!r}"
         remedy = f"install the plugin that defines {part.domain!r}"
         return replace(entry, state=f"needs domain {part.domain}", reason=reason, remedy=remedy)
@@ -332,6 +338,10 @@ def config_hash(config: Config) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+def _kind(part: Component | Domain | Exporter) -> str:
+    return part.kind if isinstance(part, Component) else type(part).__name__.lower()
+
+
 def _component(entry: Entry) -> Component:
     assert isinstance(entry.component, Component)
     return entry.component
@@ -343,7 +353,7 @@ def _same(asked: str, distribution: str) -> bool:
 
 def _row(entry: Entry) -> Row:
     part, source = entry.component, entry.source
-    kind, domain = getattr(part, "kind", "domain"), getattr(part, "domain", part.name)
+    kind, domain = _kind(part), getattr(part, "domain", part.name)
     name, version = source.distribution, source.version
     needs = ", ".join(getattr(part, "needs", ()))
     return Row(kind, part.name, domain, name, version, entry.state, part.summary, entry.reason, entry.remedy, needs)

@@ -343,6 +343,16 @@ class Trained:
 
 
 @dataclass(frozen=True)
+class Defect:
+    """Something wrong in a user's data, where it is, and what a reader makes of it."""
+
+    file: str  # relative to the folder that was checked
+    place: str  # table and row, track, field: what one needs to find it; "" for the file as a whole
+    what: str  # one plain sentence
+    handling: str  # "repaired", "skipped" (counted) or "refused" (a clear error)
+
+
+@dataclass(frozen=True)
 class Check:
     """One line of a conformance table: what was compared, how often it differed and by how much."""
 
@@ -357,7 +367,7 @@ class Check:
 
 
 __all__ = [
-    "Array", "Bool", "Check", "Clock", "Decisions", "Experience", "Failure", "Float", "Int", "Lineage", "Metric",
+    "Array", "Bool", "Check", "Clock", "Decisions", "Defect", "Experience", "Failure", "Float", "Int", "Lineage", "Metric",
     "Observation", "ObservationSpec", "Outcome", "Plan", "PlanSpec", "Reaction", "Ref", "Role", "Rollout", "Scenario",
     "Scene", "Scores", "Situation", "Step", "Term", "Trained", "W", "World", "require", "require_finite",
 ]  # fmt: skip
