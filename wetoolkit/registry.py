@@ -240,9 +240,9 @@ def _announced(source: Source, manager: pluggy.PluginManager) -> tuple[list[Entr
     """What a plugin's hooks return, sorted into entries and garbage."""
     entries: list[Entry] = []
     faults: list[Loaded] = []
-    kinds: tuple[tuple[str, type[Component | Domain | Exporter]], ...]
-    kinds = (("components", Component), ("domains", Domain), ("exporters", Exporter))
-    for hook, kind in kinds:
+    hooked: tuple[tuple[str, type[Component | Domain | Exporter]], ...]
+    hooked = (("components", Component), ("domains", Domain), ("exporters", Exporter))
+    for hook, kind in hooked:
         remedy = f"{hook}() returns a list of wetoolkit.component.{kind.__name__}"
         try:
             items = [item for answer in getattr(manager.hook, hook)() for item in answer]
