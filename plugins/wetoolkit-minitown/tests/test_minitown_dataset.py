@@ -19,6 +19,7 @@ from wetoolkit_minitown.dataset import HISTORY, STEPS, Minitown, MinitownConfig,
 
 from wetoolkit.codec import encode
 from wetoolkit.errors import DataError, UnknownName
+from wetoolkit.kinds import SupportsRecordings
 from wetoolkit.testing import DatasetContract
 from wetoolkit.types import Ref
 
@@ -156,6 +157,28 @@ def test_cache_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", "/somewhere")
     assert cache.default_folder() == Path("/somewhere/wetoolkit/minitown")
     assert os.environ["XDG_CACHE_HOME"] == "/somewhere"
+
+
+def test_a_recording_is_the_drive_that_its_windows_are_cut_from(town_data: Minitown) -> None:
+    """Every window lies in its drive: the ego's states and everybody's, once both stand in the town's coordinates."""
+    assert isinstance(town_data, SupportsRecordings)
+    recordings = town_data.recordings("test-rare")
+    assert [ref.id for ref in recordings] == list(dict.fromkeys(ref.log for ref in town_data.index("test-rare")))
+    for ref in town_data.index("test-rare")[:3]:
+        whole = town_data.recording(Ref(ref.log, ref.split, ref.log))
+        part = town_data.load(ref)
+        assert whole.clock.now == 0
+        assert whole.world.steps > part.world.steps
+        shift = np.array(part.origin[:2]) - whole.origin[:2]
+        ego = part.world.ego.states[:, :2] + shift
+        first = int(np.hypot(*(whole.world.ego.states[:, :2] - ego[0]).T).argmin())
+        assert np.allclose(whole.world.ego.states[first : first + STEPS, :2], ego, atol=1e-9)
+        theirs = whole.world.agents.pose[:, first : first + STEPS, :2]
+        for pose in part.world.agents.pose[..., :2] + shift:
+            assert np.abs(theirs - pose).max((1, 2)).min() < 1e-3
+        assert set(part.world.map.lane_ids) <= set(whole.world.map.lane_ids)
+    with pytest.raises(DataError, match="recordings"):
+        town_data.recording(Ref("test-town0/x", "test-rare", "test-town0/x"))
 
 
 def test_unknown_names_are_clear_errors(town_data: Minitown) -> None:

@@ -31,7 +31,7 @@ from wetoolkit_minitown.cache import code_version, default_folder, read_log, wri
 from wetoolkit_minitown.cast import STAGED, Density, Place
 from wetoolkit_minitown.log import Log, record
 from wetoolkit_minitown.traffic import DT
-from wetoolkit_minitown.window import window
+from wetoolkit_minitown.window import whole, window
 
 STEMS = ("train", "val", "test")
 POOLS = ("natural", "staged", "fleet")
@@ -90,15 +90,16 @@ class Row:
 
 @dataclass(frozen=True)
 class Listing:
-    """The windows of a split by their id, and what became of its drives with events."""
+    """The windows and drives of a split by their names, and what became of its drives with events."""
 
     windows: Mapping[str, Row]
+    drives: Mapping[str, Drive]  # by the log's name
     redrawn: int
     given_up: int
 
 
 class Minitown:
-    """kinds.Dataset, with SupportsLabels and SupportsReport."""
+    """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsMake and SupportsReport."""
 
     def __init__(self, config: MinitownConfig) -> None:
         unknown = [name for name in config.events if name not in STAGED]
@@ -128,11 +129,31 @@ class Minitown:
                 f"no window {ref.id!r}", file=f"minitown split {ref.split!r}", field="ref.id",
                 way_out="take references from index() of the same configuration",
             )  # fmt: skip
-        config, drive = self.config, row.drive
-        place = _place(config.seed, STEMS.index(drive.stem), drive.town)
-        world, origin = window(place, _log(config, drive), row.now - HISTORY, HISTORY, STEPS)
-        made = Step("dataset/minitown", "wetoolkit-minitown 0.1.0", _digest(config.model_dump_json(exclude={"cache"})), config.seed)
-        clock, lineage = Clock(DT, HISTORY, STEPS), Lineage("minitown", ref.log, ref.id, (made,))
+        world, origin = window(self._place(row.drive), _log(self.config, row.drive), row.now - HISTORY, HISTORY, STEPS)
+        return self._scenario(ref, Clock(DT, HISTORY, STEPS), origin, world)
+
+    def recordings(self, split: str) -> Sequence[Ref]:
+        """The drives that the windows of a split come from; those that could not be made are left out."""
+        return [Ref(name, split, name) for name in self._listing(split).drives]
+
+    def recording(self, ref: Ref) -> Scenario[World]:
+        """A whole drive in the map of the whole town. ``DataError`` for a name that this configuration does not have."""
+        drive = self._listing(ref.split).drives.get(ref.id)
+        if drive is None:
+            raise DataError(
+                f"no drive {ref.id!r}", file=f"minitown split {ref.split!r}", field="ref.id",
+                way_out="take references from recordings() of the same configuration",
+            )  # fmt: skip
+        world, origin = whole(self._place(drive), _log(self.config, drive))
+        return self._scenario(ref, Clock(DT, 0, world.steps), origin, world)
+
+    def _place(self, drive: Drive) -> Place:
+        return _place(self.config.seed, STEMS.index(drive.stem), drive.town)
+
+    def _scenario(self, ref: Ref, clock: Clock, origin: tuple[float, float, float], world: World) -> Scenario[World]:
+        config = _digest(self.config.model_dump_json(exclude={"cache"}))
+        made = Step("dataset/minitown", "wetoolkit-minitown 0.1.0", config, self.config.seed)
+        lineage = Lineage("minitown", ref.log, ref.id, (made,))
         scenario = Scenario(ref.id, "driving", ref.split, ref.log, clock, origin, lineage, world)
         scenario.validate()
         return scenario
@@ -187,6 +208,7 @@ def _list(config: MinitownConfig, split: str) -> Listing:
     """Every window of a split. Drives with an event are recorded to know when it is; ordinary ones need not be."""
     stem, _, part = split.partition("-")
     windows: dict[str, Row] = {}
+    drives: dict[str, Drive] = {}
     redrawn = given_up = 0
     for drive in _drives_of(config, split):
         try:
@@ -196,10 +218,11 @@ def _list(config: MinitownConfig, split: str) -> Listing:
             continue
         redrawn += int(marks[2]) if marks is not None else 0
         log = f"{stem}-town{drive.town}/{_digest((config.seed, drive.stem, drive.pool, drive.number))}"
+        drives[log] = drive
         for now, label in _presents(config, drive, marks):
             if part != "rare" or label:
                 windows[f"{log}/{_digest((log, now))}"] = Row(log, drive, now, label)
-    return Listing(windows, redrawn, given_up)
+    return Listing(windows, drives, redrawn, given_up)
 
 
 def _presents(config: MinitownConfig, drive: Drive, marks: NDArray[np.int64] | None) -> list[tuple[int, str]]:

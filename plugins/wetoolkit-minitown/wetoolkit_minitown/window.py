@@ -18,15 +18,20 @@ MAP_RADIUS = 120.0  # metres around the ego at the present
 ROUTE_ON = 2  # tracks of the way beyond the ego's last that are still its route
 
 
-def window(place: Place, log: Log, first: int, now: int, steps: int) -> tuple[World, tuple[float, float, float]]:
-    """Steps ``first`` to ``first + steps`` of a log, ``now`` an index within them, and the origin of its coordinates."""
+def window(
+    place: Place, log: Log, first: int, now: int, steps: int, radius: float = MAP_RADIUS
+) -> tuple[World, tuple[float, float, float]]:
+    """Steps ``first`` to ``first + steps`` of a log, ``now`` an index within them, and the origin of its coordinates.
+
+    The map reaches ``radius`` metres around the ego at the present (infinity: the whole town).
+    """
     span = slice(first, first + steps)
     origin = np.round(log.ego[first + now, :2])
     ego = log.ego[span].copy()
     ego[:, :2] -= origin
     tracks = log.way[log.where[first] : log.where[first + steps - 1] + 1 + ROUTE_ON]
     route = place.map.lane_of[tracks]
-    cut = cut_map(place.map, origin, MAP_RADIUS, route)
+    cut = cut_map(place.map, origin, radius, route)
     world = World(
         ego=Ego(ego, np.ones(steps, bool), EGO),
         agents=_agents(log, span, origin),
@@ -37,6 +42,11 @@ def window(place: Place, log: Log, first: int, now: int, steps: int) -> tuple[Wo
         dt=DT,
     )
     return world, (float(origin[0]), float(origin[1]), 0.0)
+
+
+def whole(place: Place, log: Log) -> tuple[World, tuple[float, float, float]]:
+    """All steps of a log, its present the first, in the map of the whole town, and the origin of its coordinates."""
+    return window(place, log, 0, 0, len(log.ego), np.inf)
 
 
 def _on_route(place: Place, cut: Cut, route: Int) -> NDArray[np.bool_]:
