@@ -391,3 +391,11 @@ class SupportsFilm(Protocol):
     def frames(self, rollout: Rollout[Any], logged: Any, events: Sequence[Event]) -> Iterator[Array]:
         """Pictures [H, W, 3] uint8 (H and W even), one a step from the first decision to ``end``; ``logged``: the scene's own world
         to be shown as ghosts, or None."""
+
+
+@runtime_checkable
+class SupportsView(Protocol):
+    """A domain that can draw a scenario as it was recorded."""
+
+    def view(self, scenario: Scenario[Any], step: int, sensors: Any) -> Array:
+        """A picture [H, W, 3] uint8 (H and W even, the same at every step); ``sensors``: what SupportsSensors gave, or None."""

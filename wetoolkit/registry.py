@@ -171,6 +171,14 @@ class Registry:
         if isinstance(target, type):
             _require_kind(entry, kind, target)
 
+    def target(self, kind: str, name: str) -> Any:
+        """What a component's ``target`` names, imported but not called."""
+        return self.load(self.component(kind, name))
+
+    def load(self, entry: Entry) -> Any:
+        """The same of any entry."""
+        return imported(entry, entry.component.target)
+
     def domain(self, name: str) -> kinds.Domain[Any]:
         """The glue of a domain, an instance."""
         entry = self.domain_entry(name)

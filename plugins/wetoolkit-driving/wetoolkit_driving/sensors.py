@@ -1,8 +1,8 @@
 """What cameras and lidars recorded beside a window: where the files are and where the sensors were. Nothing is read until it is
 asked for. What ``wetoolkit.kinds.SupportsSensors`` returns in the driving domain.
 
-Camera frames are OpenCV's (x right, y down, z forward), the ego's is x forward, y left, z up at the rear axle's centre on the ground.
-Poses are 4x4 matrices in the scenario's local frame (its ``origin`` added gives the log's), metres.
+Camera frames are OpenCV's (x right, y down, z forward), the ego's is x forward, y left, z up at the rear axle, on the ground. Poses
+are 4x4 matrices in the scenario's local frame (its ``origin`` added gives the log's), metres.
 """
 
 from __future__ import annotations
@@ -37,7 +37,9 @@ class Camera:
         for name in ("intrinsics", "mount", "distortion"):
             require_finite(getattr(self, name), f"{self.name}.{name}")
         require(min(self.size) > 0, f"size {self.size}", f"{self.name}.size", "give width and height in pixels")
-        require(min(self.intrinsics[0, 0], self.intrinsics[1, 1]) > 0, "no focal length", f"{self.name}.intrinsics", "above 0 pixels")
+        require(
+            min(self.intrinsics[0, 0], self.intrinsics[1, 1]) > 0, "no focal length", f"{self.name}.intrinsics", "above 0 pixels"
+        )
 
 
 @dataclass(frozen=True)
@@ -91,4 +93,3 @@ class Sensors:
         for name in ("images", "sweeps"):
             times = [item.time for item in getattr(self, name)]
             require(times == sorted(times), "times do not rise", f"sensors.{name}", "order them by time")
-
