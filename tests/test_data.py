@@ -159,7 +159,10 @@ def test_a_domain_that_draws_nothing_says_so(wetool):
     assert "wetool data inspect" in wetool()[1]
 
 
-def test_exporters_are_listed_among_the_plugins(registry):
+def test_exporters_are_listed_among_the_plugins(registry, capsys):
     rows = {row.name: row for row in registry.rows() if row.kind == "exporter"}
     assert rows["toy-files"].state == "ok"
     assert rows["ashore"].state == "needs domain land"
+    assert cli.execute(["plugins", "exporter"]) == OK
+    assert cli.execute(["plugins", "exporter/toy-files"]) == OK
+    assert "toy_files:write" in capsys.readouterr().out

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import polars as pl
 
 
+LISTED = (*KINDS, "domain", "exporter")
 COLUMNS = ("kind", "name", "domain", "distribution", "version", "state", "needs", "summary", "reason", "remedy")
 
 
@@ -40,8 +41,8 @@ def plugins(
     if "/" in part:
         _show_one(registry, *split(part), json)
         return
-    if part and part not in (*KINDS, "domain"):
-        raise UnknownName("kind", part, (*KINDS, "domain"))
+    if part and part not in LISTED:
+        raise UnknownName("kind", part, LISTED)
     rows = [row for row in (checked_rows(registry) if check else known_rows(registry)) if not part or row.kind == part]
     rows = [row for row in rows if domain in ("", row.domain) and distribution in ("", row.distribution)]
     rows = [row for row in rows if row.state.startswith(state) and not (faulty and row.state == OK)]
@@ -54,8 +55,8 @@ def plugins(
 def split(part: str) -> tuple[str, str]:
     """("reward", "pdms") of "reward/pdms"; ``UnknownName`` or ``ConfigError`` where it is no part's label."""
     kind, _, name = part.partition("/")
-    if kind not in (*KINDS, "domain"):
-        raise UnknownName("kind", kind, (*KINDS, "domain"))
+    if kind not in LISTED:
+        raise UnknownName("kind", kind, LISTED)
     if not name:
         raise ConfigError(f"{part!r} names no part", way_out=f"write {kind}/NAME; `wetool plugins {kind}` lists them")
     return kind, name
@@ -122,8 +123,9 @@ def _faulted(row: Row, error: PluginError | None) -> Row:
 def _show_one(registry: Registry, kind: str, name: str, json: bool) -> None:
     import polars as pl
 
-    entry = registry.domain_entry(name) if kind == "domain" else registry.component(kind, name)
-    schema = {} if kind == "domain" else registry.model(kind, name).model_json_schema()
+    lookups = {"domain": registry.domain_entry, "exporter": registry.exporter}
+    entry = lookups[kind](name) if kind in lookups else registry.component(kind, name)
+    schema = {} if kind in lookups else registry.model(kind, name).model_json_schema()
     about: dict[str, Any] = {**asdict(entry.component), **_origin(entry)}
     settings = list(_settings(schema, schema))
     if json:
@@ -131,7 +133,7 @@ def _show_one(registry: Registry, kind: str, name: str, json: bool) -> None:
         return
     lines = [f"{key}: {', '.join(value) if isinstance(value, tuple) else value}" for key, value in about.items() if value]
     typer.echo("\n".join(lines))
-    if kind == "domain":
+    if kind in lookups:
         return
     columns = ("setting", "type", "default", "unit", "allowed", "description")
     table = pl.DataFrame([{c: str(s[c]) for c in columns} for s in settings], schema=dict.fromkeys(columns, pl.String))
