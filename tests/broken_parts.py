@@ -26,7 +26,7 @@ from wetoolkit.testing.fakes import (
     ToySimulator,
     ToySimulatorConfig,
 )
-from wetoolkit.types import Outcome, Plan
+from wetoolkit.types import Defect, Outcome, Plan
 
 BROKEN = []  # (contract with the broken part, the one test that must fail)
 
@@ -186,6 +186,28 @@ class TakesAnySplit(Loads):
 class LabelsStrangers(Loads):
     def labels(self, split):
         return {**super().labels(split), "stranger": "?"}
+
+
+@breaks(toy.Dataset, "test_recordings_are_those_of_the_windows")
+class BeginsInTheMiddle(Loads):
+    def recordings(self, split):
+        return [replace(ref, id=ref.log) for ref in {ref.log: ref for ref in self.index(split)}.values()]
+
+    def recording(self, ref):
+        return replace(self.load(ref), id=ref.id)  # a window, its present in the middle
+
+
+@breaks(toy.Dataset, "test_defects_say_where_and_what")
+class ComplainsVaguely(Loads):
+    @classmethod
+    def recognise(cls, path):
+        return None
+
+    def inspect(self):
+        return {"logs": "12"}
+
+    def defects(self):
+        yield Defect("", "", "something is wrong", "repaired")
 
 
 @breaks(toy.Dataset, "test_repairs_are_counts")

@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 
 from wetoolkit.errors import WetoolkitError
-from wetoolkit.kinds import Behaviour, Dataset, Domain, Reconstructor, SupportsLabels, SupportsReport
+from wetoolkit.kinds import (
+    Behaviour,
+    Dataset,
+    Domain,
+    Reconstructor,
+    SupportsInspect,
+    SupportsLabels,
+    SupportsRecordings,
+    SupportsReport,
+)
 from wetoolkit.testing.compare import difference, snapshot
 from wetoolkit.testing.contracts import Contract, promise, skip
 from wetoolkit.testing.examples import Examples
@@ -117,6 +126,31 @@ class DatasetContract(Contract):
         self.call(dataset, *self.inputs())
         bad = {name: count for name, count in dataset.repairs().items() if count < 0}
         return promise(not bad, "repairs are counts", f"{bad}")
+
+    def test_recordings_are_those_of_the_windows(self) -> None:
+        dataset = self.make()
+        if not isinstance(dataset, SupportsRecordings):
+            return skip("hands over no whole recordings")
+        what = "recordings are those of the windows"
+        for split in self.splits():
+            logs = {ref.log for ref in dataset.index(split)}
+            named = {ref.id for ref in dataset.recordings(split)}
+            promise(logs <= named, what, f"{split!r} has windows of {sorted(logs - named)[:3]}, no recording")
+            for ref in list(dataset.recordings(split))[:1]:
+                whole = dataset.recording(ref)
+                whole.validate()
+                promise((whole.id, whole.log) == (ref.id, ref.log), what, f"{ref} gave {whole.id} of {whole.log}")
+                promise(whole.clock.now == 0, what, f"the present of {ref.id} is step {whole.clock.now}, not its first")
+        return None
+
+    def test_defects_say_where_and_what(self) -> None:
+        dataset = self.make()
+        if not isinstance(dataset, SupportsInspect):
+            return skip("inspects nothing")
+        vague = [d for d in dataset.defects() if not (d.file and d.what and d.handling in ("repaired", "skipped", "refused"))]
+        promise(not vague, "defects say where and what", f"{vague[:1]}")
+        wordless = [name for name, said in dataset.inspect().items() if not isinstance(said, str)]
+        return promise(not wordless, "defects say where and what", f"inspect() tells {wordless} in no words")
 
 
 class DomainContract:

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from wetoolkit_driving.canvas import AHEAD, ALARM, EGO, HEIGHT, KINDS, MOVED, SCALE, STRIP, WIDTH
 from wetoolkit_driving.domain import Driving
-from wetoolkit_driving.film import AHEAD, ALARM, EGO, HEIGHT, KINDS, MOVED, SCALE, STRIP, WIDTH, frames
+from wetoolkit_driving.film import frames
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
 from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.testing import actor, scene, straight_world

@@ -8,10 +8,11 @@ import numpy as np
 
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
-from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Situation
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Scenario, Situation
 from wetoolkit_driving import steering
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
+from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.types import Byte, World
 
 PLAN = PlanSpec(40, 0.1, ("x [m]", "y [m]", "heading [rad]"))
@@ -59,6 +60,12 @@ class Driving:
         from wetoolkit_driving.film import frames  # pillow is not needed elsewhere
 
         return frames(rollout, logged, events)
+
+    def view(self, scenario: Scenario[World], step: int, sensors: Sensors | None) -> Byte:
+        """A picture from above with the cameras beside it; see ``wetoolkit_driving.view``."""
+        from wetoolkit_driving.view import view
+
+        return view(scenario, step, sensors)
 
 
 __all__ = ["PLAN", "Driving"]
