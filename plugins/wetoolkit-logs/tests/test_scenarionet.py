@@ -277,7 +277,7 @@ def test_the_index_is_remembered_until_a_file_changes(
     refs = reader(place, cache=True).index("train")
     kept = list((tmp_path / "cache").rglob("*.json"))
     assert len(kept) == 1
-    monkeypatch.setattr("wetoolkit_logs.index.read", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr("wetoolkit_logs.scenarionet.read", lambda *_: pytest.fail("read again"))
     assert reader(place, cache=True).index("train") == refs
     monkeypatch.undo()
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))

@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -16,10 +16,9 @@ import numpy as np
 from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit_logs import __version__
 from wetoolkit_logs.motion import runs
-from wetoolkit_logs.recording import read
+from wetoolkit_logs.recording import Recording
 
 Splits = Mapping[str, list[str] | float]
-NOT_SCENES = ("dataset_summary.pkl", "dataset_mapping.pkl")
 
 
 @dataclass(frozen=True)
@@ -34,43 +33,47 @@ class Head:
     error: str = ""
 
 
-def scene_files(folder: Path) -> list[Path]:
-    """The files of a folder that hold a scene each."""
-    return sorted(path for path in folder.rglob("*.pkl") if path.name not in NOT_SCENES)
+@dataclass(frozen=True)
+class Source:
+    """The files of one scene: the first names it."""
+
+    name: str  # relative to the folder
+    files: tuple[Path, ...]
+
+    def stamp(self) -> tuple[int, int]:
+        """Bytes and the latest change (nanoseconds) of all of them."""
+        stats = [file.stat() for file in self.files]
+        return sum(stat.st_size for stat in stats), max(stat.st_mtime_ns for stat in stats)
 
 
-def scan(folder: Path, limit: int, cached: bool) -> list[Head]:
-    """A Head for each scene file of the folder, by path. Files that did not change since the last scan are not read again."""
-    if not folder.is_dir():
-        raise DataError("no such folder", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are")
-    paths = scene_files(folder)
-    if not paths:
-        raise DataError(
-            "no *.pkl file in it", file=str(folder), field="folder", way_out="set `folder` to where the *.pkl files are"
-        )
-    store = _store(folder) if cached else None
-    known = {head.file: head for head in _remembered(store)}
-    found = [_head(folder, path, limit, known.get(path.relative_to(folder).as_posix())) for path in paths]
-    if store is not None and found != list(known.values()):
-        _remember(store, found)
+def scan(folder: Path, sources: Sequence[Source], parse: Callable[[Source], Recording], store: str) -> list[Head]:
+    """A Head for each scene of the folder, in order. What did not change since the last scan is not read again.
+
+    ``store`` names the format, under which the heads are kept in the user's cache folder; "" keeps none.
+    """
+    place = _store(folder, store) if store else None
+    known = {head.file: head for head in _remembered(place)}
+    found = [_head(source, parse, known.get(source.name)) for source in sources]
+    if place is not None and found != list(known.values()):
+        _remember(place, found)
     return found
 
 
-def _head(folder: Path, path: Path, limit: int, known: Head | None) -> Head:
-    name, stat = path.relative_to(folder).as_posix(), path.stat()
-    if known is not None and (known.size, known.changed) == (stat.st_size, stat.st_mtime_ns):
+def _head(source: Source, parse: Callable[[Source], Recording], known: Head | None) -> Head:
+    size, changed = source.stamp()
+    if known is not None and (known.size, known.changed) == (size, changed):
         return known
     try:
-        recording = read(path, limit)
+        recording = parse(source)
     except DataError as error:
-        return Head(name, stat.st_size, stat.st_mtime_ns, error=" ".join([error.what, *map(str, error.context.values())]))
-    return Head(name, stat.st_size, stat.st_mtime_ns, recording.scene, tuple(runs(recording.ego.valid)))
+        return Head(source.name, size, changed, error=" ".join([error.what, *map(str, error.context.values())]))
+    return Head(source.name, size, changed, recording.scene, tuple(runs(recording.ego.valid)))
 
 
-def _store(folder: Path) -> Path:
+def _store(folder: Path, kind: str) -> Path:
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     name = hashlib.sha256(f"{folder.resolve()}|{__version__}".encode()).hexdigest()[:24]
-    return base / "wetoolkit" / "scenarionet" / f"{name}.json"
+    return base / "wetoolkit" / kind / f"{name}.json"
 
 
 def _remembered(store: Path | None) -> list[Head]:

@@ -17,4 +17,13 @@ def components() -> list[Component]:
             summary="pickled scenarios of ScenarioNet/MetaDrive (nuScenes, Waymo, nuPlan, Argoverse conversions)",
             contract="1.1",
         ),
+        Component(
+            kind="dataset",
+            name="argoverse2",
+            domain="driving",
+            target="wetoolkit_logs.argoverse2.dataset:Argoverse2",
+            config="wetoolkit_logs.argoverse2.dataset:Argoverse2Config",
+            summary="Argoverse 2 sensor logs and motion-forecasting scenarios",
+            contract="1.1",
+        ),
     ]

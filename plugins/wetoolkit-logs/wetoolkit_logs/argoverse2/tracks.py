@@ -1,0 +1,151 @@
+"""Sensor logs and motion-forecasting scenarios -> Recordings at 10 Hz, repairs counted.
+
+Boxes of sensor logs are in the ego's frame at their time stamp, which is composed with the ego's pose there. The ego's frame is its
+rear axle. Rows carry their own times, so their order means nothing: it is not relied on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from wetoolkit_driving.types import AgentClass, Vehicle
+
+from wetoolkit.errors import DataError
+from wetoolkit_logs import motion
+from wetoolkit_logs.argoverse2.maps import features
+from wetoolkit_logs.argoverse2.tables import POSE, flat, table, transforms
+from wetoolkit_logs.recording import DT, Recording, Track
+
+Double = NDArray[np.float64]
+Bool = NDArray[np.bool_]
+
+# Ford Fusion: length, width (with mirrors) and height as in the EGO_VEHICLE rows; the wheel base of 2.85 m is a widely quoted
+# figure, the overhangs are estimated so that they add up to the length.
+FUSION = Vehicle(width=2.0, front=3.787, rear=1.09, wheel_base=2.85, height=1.473)
+BOX = ("track_uuid", "category", "length_m", "width_m", "height_m")
+ROW = ("track_id", "object_type", "timestep", "position_x", "position_y", "heading", "velocity_x", "velocity_y")
+SCENARIO = ("scenario_id", "num_timestamps")
+CYCLES = ("BICYCLE", "BICYCLIST", "MOTORCYCLE", "MOTORCYCLIST", "WHEELED_DEVICE", "WHEELED_RIDER", "CYCLIST", "RIDERLESS_BICYCLE")
+WALKERS = ("PEDESTRIAN", "STROLLER", "WHEELCHAIR", "OFFICIAL_SIGNALER")
+VEHICLES = (
+    "REGULAR_VEHICLE", "LARGE_VEHICLE", "BUS", "BOX_TRUCK", "TRUCK", "TRUCK_CAB", "VEHICULAR_TRAILER", "SCHOOL_BUS",
+    "ARTICULATED_BUS", "RAILED_VEHICLE", "MESSAGE_BOARD_TRAILER", "TRAFFIC_LIGHT_TRAILER", "VEHICLE",
+)  # fmt: skip
+CLASSES: Mapping[str, AgentClass] = {
+    **dict.fromkeys(VEHICLES, AgentClass.VEHICLE),
+    **dict.fromkeys(CYCLES, AgentClass.BICYCLE),
+    **dict.fromkeys(WALKERS, AgentClass.PEDESTRIAN),
+    "CONSTRUCTION_CONE": AgentClass.TRAFFIC_CONE,
+    "CONSTRUCTION_BARREL": AgentClass.TRAFFIC_CONE,
+    "BOLLARD": AgentClass.BARRIER,
+    "SIGN": AgentClass.CZONE_SIGN,
+    "STOP_SIGN": AgentClass.CZONE_SIGN,
+    "MOBILE_PEDESTRIAN_CROSSING_SIGN": AgentClass.CZONE_SIGN,
+}  # all others (dogs, animals, static, background, construction, unknown) are generic objects
+
+
+def log(annotations: Path, poses: Path, archive: Path, limit: int) -> Recording:
+    """The recording of a sensor log, one step a time stamp of its annotations."""
+    counts: Counter[str] = Counter()
+    boxes = table(annotations, (*BOX, *POSE), limit)
+    known = table(poses, POSE, limit)
+    twice = known["timestamp_ns"].is_duplicated().sum()
+    counts["poses_of_one_time_left_out"] += twice
+    known = known.unique("timestamp_ns", keep="first", maintain_order=True).sort("timestamp_ns")
+    stamps = np.unique(boxes["timestamp_ns"].to_numpy())
+    steps = _steps(stamps, annotations)
+    there = np.searchsorted(known["timestamp_ns"].to_numpy(), stamps).clip(max=len(known) - 1)
+    missing = known["timestamp_ns"].to_numpy()[there] != stamps
+    if missing.any():
+        raise DataError(f"no pose at {missing.sum()} of {len(stamps)} annotated times", file=str(poses),
+                        field=f"timestamp_ns {stamps[missing][0]}", way_out="fetch the file again")  # fmt: skip
+    ego_to_city = transforms(known, poses)[there]  # [n, 4, 4]
+    pose, velocity = np.zeros((steps[-1] + 1, 3)), np.zeros((steps[-1] + 1, 2))
+    pose[steps] = flat(ego_to_city)
+    valid = np.isin(np.arange(len(pose)), steps)
+    ego = Track("ego", AgentClass.VEHICLE, pose, velocity, valid, (FUSION.length, FUSION.width, FUSION.height))
+    boxes = boxes.filter(pl.col("category") != "EGO_VEHICLE")
+    place = np.searchsorted(stamps, boxes["timestamp_ns"].to_numpy())
+    matrices = ego_to_city[place] @ transforms(boxes, annotations)
+    rows = pl.DataFrame({
+        "name": boxes["track_uuid"], "kind": boxes["category"], "step": steps[place], "row": np.arange(len(boxes)),
+    })  # fmt: skip
+    size = boxes.select("length_m", "width_m", "height_m").to_numpy()
+    others = _tracks(rows, flat(matrices), None, size, len(pose), counts)
+    return Recording(annotations.parent.name, annotations.parent.name, "argoverse2", len(pose), ego, others, {}, features(archive),
+                     {name: n for name, n in counts.items() if n})  # fmt: skip
+
+
+def _steps(stamps: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
+    """The 0.1 s step of each time stamp [ns]. Errors: ``DataError`` where they are not 10 Hz to within 20 ms."""
+    if len(stamps) < 2:
+        raise DataError(f"{len(stamps)} annotated times", file=str(path), field="timestamp_ns", way_out="leave the log out")
+    steps = np.rint((stamps - stamps[0]) / (DT * 1e9)).astype(np.int64)
+    off = np.abs((stamps - stamps[0]) / 1e9 - DT * steps)
+    if off.max() > 0.02 or (np.diff(steps) < 1).any() or steps[-1] > 36000:
+        raise DataError("annotated times are not 10 Hz", file=str(path), field=f"timestamp_ns {stamps[int(off.argmax())]}",
+                        way_out="fetch the file again")  # fmt: skip
+    return steps
+
+
+def scenario(parquet: Path, archive: Path, limit: int) -> Recording:
+    """The recording of a motion-forecasting scenario; boxes have no sizes there."""
+    counts: Counter[str] = Counter()
+    rows = table(parquet, (*ROW, *SCENARIO), limit)
+    if not len(rows) or not 2 <= (steps := int(rows["num_timestamps"][0])) <= 36000:
+        raise DataError("no scenario of 2 steps at least", file=str(parquet), field="num_timestamps", way_out="fetch it again")
+    wrong = (rows["timestep"] < 0) | (rows["timestep"] >= steps)
+    if wrong.any():
+        raise DataError("a step outside of the scenario", file=str(parquet), field=f"timestep, row {wrong.arg_true()[0]}",
+                        way_out="fetch the file again")  # fmt: skip
+    keys = rows.select(name="track_id", kind=pl.col("object_type").str.to_uppercase(), step="timestep")
+    numbers = rows.select("position_x", "position_y", "heading", "velocity_x", "velocity_y").to_numpy().astype(np.float64)
+    numbers[:, 2] = (numbers[:, 2] + np.pi) % (2 * np.pi) - np.pi
+    keys = keys.with_columns(row=pl.int_range(pl.len()))
+    tracks = _tracks(keys, numbers[:, :3], numbers[:, 3:], np.zeros((len(rows), 3)), steps, counts)
+    ego = next((track for track in tracks if track.id == "AV"), None)
+    if ego is None:
+        raise DataError("no track of the recording car", file=str(parquet), field="track_id AV", way_out="leave the file out")
+    ego = replace(ego, size=(FUSION.length, FUSION.width, FUSION.height))
+    others = tuple(track for track in tracks if track.id != "AV")
+    return Recording(parquet.name, str(rows["scenario_id"][0]), "argoverse2", steps, ego, others, {}, features(archive),
+                     {name: n for name, n in counts.items() if n})  # fmt: skip
+
+
+def _tracks(
+    rows: pl.DataFrame, pose: Double, velocity: Double | None, size: Double, steps: int, counts: Counter[str]
+) -> tuple[Track, ...]:
+    """Tracks in order of their ids, of rows with name, kind, step and row; velocities are fitted where not told."""
+    first = rows.unique(["name", "step"], keep="first", maintain_order=True)
+    counts["boxes_of_one_time_left_out"] += len(rows) - len(first)
+    told = pose if velocity is None else np.hstack([pose, velocity])
+    finite = np.isfinite(told).all(1)
+    counts["nan_poses_marked_invalid"] += int((~finite).sum())
+    found = []
+    for (name,), group in sorted(first.group_by(["name"], maintain_order=True), key=lambda item: str(item[0][0])):
+        row = group["row"].to_numpy()
+        row, at = row[finite[row]], group["step"].to_numpy()[finite[row]]
+        if not len(row):
+            counts["tracks_never_seen"] += 1
+            continue
+        valid = np.zeros(steps, bool)
+        valid[at] = True
+        poses, speeds = np.zeros((steps, 3)), np.zeros((steps, 2))
+        poses[at] = pose[row]
+        if velocity is not None:
+            speeds[at] = velocity[row]
+        else:
+            for start, stop in motion.runs(valid):
+                speeds[start:stop] = motion.derivative(poses[start:stop, :2])
+        body = np.nan_to_num(np.median(size[row], 0))
+        counts["boxes_without_extent"] += bool(min(body) <= 0)
+        counts["one_step_tracks"] += len(row) == 1
+        kind = CLASSES.get(str(group["kind"][0]), AgentClass.GENERIC_OBJECT)
+        found.append(Track(str(name), kind, poses, speeds, valid, (float(body[0]), float(body[1]), float(body[2]))))
+    return tuple(found)
