@@ -1,6 +1,6 @@
 """What wetoolkit-logs offers, by name only: nothing heavy is imported here."""
 
-from wetoolkit.component import Component
+from wetoolkit.component import Component, Exporter
 from wetoolkit.hooks import hookimpl
 
 
@@ -25,5 +25,18 @@ def components() -> list[Component]:
             config="wetoolkit_logs.argoverse2.dataset:Argoverse2Config",
             summary="Argoverse 2 sensor logs and motion-forecasting scenarios",
             contract="1.1",
+        ),
+    ]
+
+
+@hookimpl
+def exporters() -> list[Exporter]:
+    """The formats that recordings can be written in."""
+    return [
+        Exporter(
+            name="nuplan",
+            domain="driving",
+            target="wetoolkit_logs.nuplan.writer:write",
+            summary="nuPlan logs (.db at 20 Hz) beside one map (.gpkg) of all their towns, sensor files where there are any",
         ),
     ]
