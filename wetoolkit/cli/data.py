@@ -40,7 +40,7 @@ def data() -> None:
 def inspect(source: From, settings: Settings = None, out: Out = None, json: Json = False) -> None:
     """Say what a folder, file or data set is: format, logs, windows, rates, classes, map, sensors, licence.
 
-    Example: wetool data inspect ~/data/nuplan
+    Example: wetool data inspect ~/data/logs
     """
     import polars as pl
 
@@ -54,7 +54,7 @@ def inspect(source: From, settings: Settings = None, out: Out = None, json: Json
 def check(source: From, settings: Settings = None, out: Out = None, json: Json = False) -> None:
     """List every defect of the data with its file and row, and what the reader makes of it; exit code 3 where it refuses any.
 
-    Example: wetool data check ~/data/nuplan
+    Example: wetool data check ~/data/logs
     """
     import polars as pl
 
@@ -80,7 +80,7 @@ def convert(
 ) -> None:
     """Write whole recordings in another format; `wetool plugins` lists the formats (kind exporter).
 
-    Example: wetool data convert minitown nuplan:data/town --split val --limit 2
+    Example: wetool data convert minitown scenarionet:data/town --split val --limit 2
     """
     registry, found = _open(source, settings)
     _convert(registry, found, target, splits or (), limit, sensors, json)
@@ -99,7 +99,7 @@ def make(
 ) -> None:
     """Make a data set's recordings, with sensors if asked, before they are needed.
 
-    Example: wetool data make minitown --split val --limit 2 --sensors --out nuplan:data/town
+    Example: wetool data make minitown --split val --limit 2 --sensors --out scenarionet:data/town
     """
     registry, found = _open(name, settings)
     if target:
@@ -164,7 +164,7 @@ def _convert(registry: Registry, source: Source, target: str, splits: Sequence[s
 
     format, colon, place = target.partition(":")
     if not colon or not place:
-        raise ConfigError(f"{target!r} names no format and folder", way_out="write FORMAT:FOLDER, such as nuplan:data/town")
+        raise ConfigError(f"{target!r} names no format and folder", way_out="write FORMAT:FOLDER, such as scenarionet:data/town")
     folder, refs = Path(place).expanduser(), recordings(source, splits, limit)
     with _watched(format, len(refs)) as watch:
         paths, lost = write(registry, source, refs, format, folder, sensors, watch.step)
