@@ -15,7 +15,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 
@@ -28,7 +28,7 @@ from wetoolkit.config import Config
 from wetoolkit.errors import DataError, UnknownName
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
 from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
-from wetoolkit_minitown.cast import Density
+from wetoolkit_minitown.cast import Density, Temper
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.log import Log, record
 from wetoolkit_minitown.place import Place
@@ -148,6 +148,12 @@ class Minitown:
             )  # fmt: skip
         world, origin = whole(self._place(drive), _log(self.config, drive))
         return self._scenario(ref, Clock(DT, 0, world.steps), origin, world)
+
+    def manners(self, ref: Ref) -> Mapping[str, float]:
+        """How many are in a drive's town, and how busy and hasty they are (``cast.Temper``); ``ref`` as in ``recordings``."""
+        drive = self._listing(ref.split).drives[ref.log]
+        names = [field.name for kind in (Density, Temper) for field in fields(kind)]
+        return dict(zip(names, _log(self.config, drive).temper.tolist(), strict=True))
 
     def _place(self, drive: Drive) -> Place:
         return _place(self.config.seed, STEMS.index(drive.stem), drive.town)
