@@ -22,9 +22,9 @@ def default_folder() -> Path:
 
 @lru_cache(maxsize=1)
 def code_version() -> str:
-    """A hash of this package's sources: logs of another version are not read."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    """A hash of the sources that a log depends on: logs of another version are not read."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for source in sorted([*here.glob("*.py"), *here.glob("events/*.py")]):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -28,8 +28,10 @@ from wetoolkit.config import Config
 from wetoolkit.errors import DataError, UnknownName
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
 from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
-from wetoolkit_minitown.cast import STAGED, Density, Place
+from wetoolkit_minitown.cast import Density
+from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.log import Log, record
+from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.traffic import DT
 from wetoolkit_minitown.window import whole, window
 
@@ -58,7 +60,7 @@ class MinitownConfig(Config):
     fleet_rare_rate: float = Field(
         0.5, description="the same for the fleet's, which are sent in when something happened [1]", ge=0, le=1
     )
-    events: tuple[str, ...] = Field(tuple(STAGED), description=f"rare events, among {', '.join(STAGED)}", min_length=1)
+    events: tuple[str, ...] = Field(tuple(EVENTS), description=f"rare events, among {', '.join(EVENTS)}", min_length=1)
     seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
     stride: float = Field(2.0, description="mean time between ordinary windows of a drive [s]", ge=0.1)
     vehicles: int = Field(55, description="vehicles in a town [count]", ge=0, le=150)
@@ -102,9 +104,9 @@ class Minitown:
     """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsMake and SupportsReport."""
 
     def __init__(self, config: MinitownConfig) -> None:
-        unknown = [name for name in config.events if name not in STAGED]
+        unknown = [name for name in config.events if name not in EVENTS]
         if unknown:
-            raise UnknownName("rare event", unknown[0], STAGED)
+            raise UnknownName("rare event", unknown[0], EVENTS)
         self.config = config
         self._redrawn: dict[str, int] = {}
         self._given_up: dict[str, int] = {}

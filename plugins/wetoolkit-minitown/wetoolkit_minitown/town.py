@@ -21,6 +21,7 @@ LANE, PARKING, CYCLE, PAVEMENT = 3.5, 2.4, 1.8, 2.6  # widths, metres
 CROSSING_BACK, CROSSING_HALF = 2.2, 1.6  # from the stop line into the junction; half its width, metres
 CAR, CAR_LINK, BIKE, BIKE_LINK = range(4)  # kinds of track
 NEVER = -1
+SIGNALLED = 3  # crossroads that have signals in any town
 
 
 @dataclass(frozen=True)
@@ -127,7 +128,7 @@ def _unit(angle: float) -> Double:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-def build_town(rng: np.random.Generator, columns: int = 4, rows: int = 4, spacing: float = 150.0) -> Town:
+def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacing: float = 150.0) -> Town:
     """A town of ``columns`` x ``rows`` junctions about ``spacing`` metres apart; equal generators give equal towns."""
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
     nodes = grid * spacing + rng.uniform(-14, 14, grid.shape)
@@ -193,6 +194,9 @@ def _control(rng: np.random.Generator, arms: tuple[tuple[Arm, ...], ...]) -> lis
     for some, u in zip(arms, draws, strict=True):
         signal, stop = share[len(some)]
         rules.append("free" if len(some) == 2 else "signal" if u < signal else "stop" if u < stop else "priority")
+    crossroads = [n for n in np.argsort(draws) if len(arms[n]) == 4]
+    for n in crossroads[:SIGNALLED]:
+        rules[n] = "signal"
     return rules
 
 
