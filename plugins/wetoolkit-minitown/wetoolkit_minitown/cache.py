@@ -20,11 +20,11 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wetoolkit" / "minitown"
 
 
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """A hash of this package's sources: logs of another version are not read."""
+@lru_cache(maxsize=2)
+def code_version(part: str = "") -> str:
+    """A hash of this package's sources, or of a part's in a folder below: what another version made is not read."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted((Path(__file__).parent / part).glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -97,11 +97,21 @@ class Renderer:
             self._moment = (step, made)
         return self._moment[1]
 
-    def trace(self, origin: Float, rays: Float, rows: NDArray[np.int64], moment: Moment) -> Traced:
+    def trace(self, origin: Float, rays: Float, rows: NDArray[np.int64], moment: Moment, sun: bool = True) -> Traced:
         """First hits of rays [P, 3] and where the sun shines; only the rays ``rows`` may meet what moves."""
         moving = moment.caster.hits(origin[rows], rays[rows])
         met, *merged = meet(origin, rays, self.still.hits(origin, rays), moving, rows)
         hits = Hits(*merged)
+        lit = np.zeros(len(rays), np.float32)
+        if sun:
+            facing, dark = self._shadows(origin, rays, met, hits, moment)
+            lit[facing] = ~dark
+        return Traced(met, hits, lit)
+
+    def _shadows(
+        self, origin: Float, rays: Float, met: Byte, hits: Hits, moment: Moment
+    ) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(rows [S] whose places face the sun, [S] whether something stands between)."""
         soft = np.zeros(len(rays), bool)
         solid = met == STILL
         soft[solid] = self.still.table.material[hits.triangle[solid]] == Material.FOLIAGE
@@ -110,9 +120,7 @@ class Renderer:
         dark = self.still.blocked(starts, np.broadcast_to(sun, starts.shape).copy())
         near = inside(starts, moment.cells, moment.corner)
         dark[near] |= moment.caster.blocked(starts[near], np.broadcast_to(sun, (len(near), 3)).copy())
-        lit = np.zeros(len(rays), np.float32)
-        lit[facing] = ~dark
-        return Traced(met, hits, lit)
+        return facing, dark
 
     def _shaded(self, rays: Float, traced: Traced, moment: Moment, camera: Camera, pose: Double, step: int) -> tuple[Byte, Byte]:
         ground, matrix = self.stage.ground, camera.intrinsics
