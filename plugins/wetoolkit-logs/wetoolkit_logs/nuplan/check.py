@@ -172,7 +172,7 @@ def _lights(log: Log, city: CityMap) -> Iterator[Defect]:
     strange = [f"lane_connector_id {fid}" for fid in log.index["light"].tolist() if fid not in city.lane_of]
     yield from _listed(log.path, "traffic_light_status", f"no such lane in {city.path}", "skipped", strange)
     counts: Mapping[str, Any] = log.facts["counts"]
-    for name in ("frames_out_of_order", "poses_without_a_heading", "poses_of_another_time", "ego_jumps"):
+    for name in ("frames_out_of_order", "frames_after_a_gap", "poses_without_a_heading", "poses_of_another_time", "ego_jumps"):
         if name in counts:
             yield Defect(str(log.path), "lidar_pc", f"{name}: {counts[name]}", "skipped")
 

@@ -138,6 +138,7 @@ def _joined(
     moved = np.hypot(*np.diff(states[:, :2], axis=0).T) <= FASTEST * np.maximum(step, 0) / 1e6 + 1.0
     moved |= ~(good[:-1] & good[1:])
     counts["frames_out_of_order"] += int((~ordered & (after != -2)).sum())
+    counts["frames_after_a_gap"] += int((step > 1.5 * usual).sum())
     counts["frames_of_one_time"] += int((step <= 0).sum())
     counts["ego_jumps"] += int((~moved).sum())
     return np.append(ordered & steady & moved & good[:-1] & good[1:], False)
