@@ -34,6 +34,12 @@ def exporters() -> list[Exporter]:
     """The formats that recordings can be written in."""
     return [
         Exporter(
+            name="scenarionet",
+            domain="driving",
+            target="wetoolkit_logs.scenarionet_writer:write",
+            summary="a ScenarioNet/MetaDrive database: a pickle a scene and its summaries, map and signals included",
+        ),
+        Exporter(
             name="nuplan",
             domain="driving",
             target="wetoolkit_logs.nuplan.writer:write",
