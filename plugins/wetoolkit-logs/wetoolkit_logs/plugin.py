@@ -26,6 +26,15 @@ def components() -> list[Component]:
             summary="Argoverse 2 sensor logs and motion-forecasting scenarios",
             contract="1.1",
         ),
+        Component(
+            kind="dataset",
+            name="worldengine",
+            domain="driving",
+            target="wetoolkit_logs.worldengine:WorldEngine",
+            config="wetoolkit_logs.worldengine:WorldEngineConfig",
+            summary="scenes of World Engine's all_scenarios.pkl",
+            contract="1.1",
+        ),
     ]
 
 

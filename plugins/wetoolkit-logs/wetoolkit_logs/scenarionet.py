@@ -22,6 +22,7 @@ from wetoolkit_logs.recording import LANES, Recording, read
 from wetoolkit_logs.scenes import SceneConfig, SceneDataset
 from wetoolkit_logs.window import SceneData
 
+MERGED = "all_scenarios.pkl"  # World Engine's
 NOT_SCENES = ("dataset_summary.pkl", "dataset_mapping.pkl")
 
 
@@ -46,13 +47,11 @@ class ScenarioNet(SceneDataset[ScenarioNetConfig]):
 
     @classmethod
     def recognise(cls, path: Path) -> Mapping[str, Any] | None:
-        """A folder of pickles, or one of ScenarioNet's ``dataset_summary.pkl``; World Engine's file of many scenes is none."""
-        if not path.is_dir():
+        """A folder of pickles, a scene each; one that holds World Engine's file of many scenes is none."""
+        files = sorted(path.rglob("*.pkl")) if path.is_dir() else []
+        if not files or any(file.name == MERGED for file in files):
             return None
-        first = next((file for file in sorted(path.rglob("*.pkl")) if file.name != "all_scenarios.pkl"), None)
-        if first is None:
-            return None
-        with first.open("rb") as file:
+        with files[0].open("rb") as file:
             return {"folder": str(path)} if file.read(1) == pickle.PROTO else None
 
     def sources(self) -> list[Source]:
