@@ -260,7 +260,7 @@ def test_log_level_sign_flips_hold_their_level_where_scenes_do_not() -> None:
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=12))
-@settings(deadline=None)  # statsmodels imports on first use
+@settings(deadline=None, max_examples=25)  # statsmodels imports on first use, and collects garbage at every call
 def test_holm_is_that_of_statsmodels(p: list[float]) -> None:
     assert statistics.holm(p) == pytest.approx(multipletests(p, method="holm")[1], abs=1e-12)
 

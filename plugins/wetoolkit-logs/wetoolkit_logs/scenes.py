@@ -158,6 +158,7 @@ class SceneDataset(ABC, Generic[C]):
             f"classes (in {len(scenes)} scenes)": ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none",
             "map": f"{sum(len(data.roads.lanes) for data in scenes)} lanes in these",
             "signals": f"{sum(len(data.lights) for data in scenes)} in these",
+            "recorded for": ", ".join(sorted({data.dataset for data in scenes if data.dataset})) or "not told",
             "sensors": self.sensed(),
             "licence": self.licence,
         }

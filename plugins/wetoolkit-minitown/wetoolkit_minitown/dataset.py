@@ -13,25 +13,29 @@ A window's name is a hash and says nothing about what is in it; ``labels`` does,
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.types import World
 
 from wetoolkit.config import Config
-from wetoolkit.errors import DataError, UnknownName
+from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
 from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
 from wetoolkit_minitown.cast import Density, Temper
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.log import Log, record
 from wetoolkit_minitown.place import Place
+from wetoolkit_minitown.sensors.config import SensorConfig
+from wetoolkit_minitown.sensors.studio import Stands, Studio, made
 from wetoolkit_minitown.traffic import DT
 from wetoolkit_minitown.window import whole, window
 
@@ -67,6 +71,7 @@ class MinitownConfig(Config):
     cyclists: int = Field(12, description="cyclists in a town [count]", ge=0, le=60)
     pedestrians: int = Field(30, description="pedestrians under way in a town [count]", ge=0, le=200)
     cache: str = Field("", description="folder for recorded drives; empty: the user's cache folder; off: none")
+    sensors: SensorConfig = Field(SensorConfig(), description="cameras and lidar, made when they are asked for")
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ class Listing:
 
 
 class Minitown:
-    """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsMake and SupportsReport."""
+    """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsSensors, SupportsMake and SupportsReport."""
 
     def __init__(self, config: MinitownConfig) -> None:
         unknown = [name for name in config.events if name not in EVENTS]
@@ -155,11 +160,24 @@ class Minitown:
         names = [field.name for kind in (Density, Temper) for field in fields(kind)]
         return dict(zip(names, _log(self.config, drive).temper.tolist(), strict=True))
 
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+        """What cameras and lidar saw in a window or on a whole drive; what is not on the disk yet is made now.
+
+        ``PluginError`` without the extra ``sensors``; ``DataError`` where a finished drive lacks a file.
+        """
+        listing = self._listing(ref.split)
+        row = listing.windows.get(ref.id)
+        scenario = self.load(ref) if row else self.recording(ref)
+        drive, first = (row.drive, row.now - HISTORY) if row else (listing.drives[ref.id], 0)
+        studio = _studio(self.config, drive, ref.log)
+        studio.make(range(first, first + STEPS) if row else None)
+        return studio.sensors(scenario.world.ego.states, first, cameras)
+
     def _place(self, drive: Drive) -> Place:
         return _place(self.config.seed, STEMS.index(drive.stem), drive.town)
 
     def _scenario(self, ref: Ref, clock: Clock, origin: tuple[float, float, float], world: World) -> Scenario[World]:
-        config = _digest(self.config.model_dump_json(exclude={"cache"}))
+        config = _digest(self.config.model_dump_json(exclude={"cache", "sensors"}))
         made = Step("dataset/minitown", "wetoolkit-minitown 0.1.0", config, self.config.seed)
         lineage = Lineage("minitown", ref.log, ref.id, (made,))
         scenario = Scenario(ref.id, "driving", ref.split, ref.log, clock, origin, lineage, world)
@@ -261,6 +279,27 @@ def _log(config: MinitownConfig, drive: Drive) -> Log:
         if path is not None:
             write_log(path, log)
     return log
+
+
+@lru_cache(maxsize=2)
+def _studio(config: MinitownConfig, drive: Drive, log: str) -> Studio:
+    """Where the sensors of a drive are made."""
+    facts = (code_version("sensors"), config.seed, config.sensors.model_dump_json(exclude={"folder"}))
+    folder = Path(config.sensors.folder or Path(config.cache or default_folder()) / "sensors")
+    if config.cache == "off" and not config.sensors.folder:
+        raise ConfigError("sensors need a folder", way_out="set sensors.folder, or a cache", field="cache")
+    stem = STEMS.index(drive.stem)
+    world, origin = whole(_place(config.seed, stem, drive.town), _log(config, drive))
+    return Studio(
+        folder / _digest((_file(config, drive).stem, code_version(), *facts)) / log.replace("/", "-"), config.sensors, world,
+        partial(_stands, config.seed, stem, drive.town), (origin[0], origin[1]), zlib.crc32(repr((config.seed, log)).encode()),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def _stands(seed: int, stem: int, town: int) -> Stands:
+    """What stands in a town: seconds to build, some 300 MB."""
+    return made(_place(seed, stem, town).map.map, zlib.crc32(repr((seed, stem, town)).encode()))
 
 
 def _file(config: MinitownConfig, drive: Drive) -> Path:
