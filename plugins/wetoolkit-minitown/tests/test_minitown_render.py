@@ -86,7 +86,7 @@ def test_every_class_of_agent_is_seen_at_its_place() -> None:
 
 def test_a_shadow_falls_where_the_sun_says() -> None:
     """A slab in the air darkens the ground where the line towards the sun from there passes through it, and nowhere else."""
-    sun = draw_light(3).sun
+    sun = np.array(draw_light(3).sun)
     high, spot = 2.5, np.array([9.0, 0.4])
     x, y = spot + high / sun[2] * sun[:2]
     slab = box((1.2, 1.2, 0.02), (x, y, high), WALL)

@@ -101,16 +101,17 @@ class Studio:
         from wetoolkit_minitown.sensors.sheet import write_contact_sheet
 
         light = self.renderer.light
+        exposures = {camera.name: exposure(camera.name, self.seed, light) for camera in self.cameras}
         about = {
             "cameras": [
                 {
                     "name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(),
-                    "camera_to_ego": camera.mount.tolist(), "gain": exposure(camera.name, self.seed)[0].tolist(),
-                    "lift": exposure(camera.name, self.seed)[1],
+                    "camera_to_ego": camera.mount.tolist(), "gain": exposures[camera.name][0].tolist(),
+                    "lift": exposures[camera.name][1],
                 }
                 for camera in self.cameras
             ],
-            "sun": light.sun.tolist(), "clouds": light.cloud, "seed": self.seed, "seconds_a_step": self.world.dt,
+            "sun": light.sun, "clouds": light.cloud, "seed": self.seed, "seconds_a_step": self.world.dt,
         }  # fmt: skip
         write_atomic(self.folder / "rig.json", json.dumps(about, indent=1).encode())
         write_contact_sheet(self.folder, self.cameras, self.image_frames(), truth=self.config.truth)
