@@ -6,7 +6,7 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers test-formats lint bench bench-pdm bench-sim bench-loop gallery clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -55,6 +55,13 @@ test-peers: install  ## each variant of the PDM score against its origin: make t
 	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
 	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
 	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
+
+test-formats: install  ## what we write under its makers' own checks: MetaDrive's for ScenarioNet, ASAM's for OpenDRIVE and OpenSCENARIO
+	test -x build/formats/bin/python || $(PYTHON) -m venv build/formats
+	build/formats/bin/pip install --disable-pip-version-check -q metadrive-simulator==0.4.3 \
+	  asam-qc-opendrive==1.0.0 asam-qc-openscenarioxml==1.0.0
+	WETOOL_METADRIVE=$(CURDIR)/build/formats/bin/python WETOOL_ASAM=$(CURDIR)/build/formats/bin/python \
+	  $(BIN)/pytest plugins/wetoolkit-logs/tests/test_scenarionet_writer.py plugins/wetoolkit-logs/tests/test_openscenario.py
 
 lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
