@@ -6,7 +6,11 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
+<<<<<<< HEAD
 .PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers test-formats lint bench bench-pdm bench-sim bench-loop gallery clean
+=======
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-sensors bench-loop gallery clean
+>>>>>>> 02326bc48c5c823cab3ed417f6db52ef854f5668
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +82,9 @@ bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.
 
 bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
 	$(BIN)/python tests/benchmarks/bench_sim.py
+
+bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (build/bench/sensors.json)
+	$(BIN)/python tests/benchmarks/bench_sensors.py
 
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
