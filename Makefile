@@ -6,11 +6,8 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers test-formats lint bench bench-pdm bench-sim bench-loop gallery clean
-=======
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-sensors bench-loop gallery clean
->>>>>>> 02326bc48c5c823cab3ed417f6db52ef854f5668
+# every target that says what it does
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' Makefile)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
