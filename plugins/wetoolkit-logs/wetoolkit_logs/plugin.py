@@ -28,6 +28,15 @@ def components() -> list[Component]:
         ),
         Component(
             kind="dataset",
+            name="nuplan",
+            domain="driving",
+            target="wetoolkit_logs.nuplan.dataset:NuPlan",
+            config="wetoolkit_logs.nuplan.dataset:NuPlanConfig",
+            summary="nuPlan logs (.db) and maps (.gpkg), 2 to 20 Hz, with sensor files; NAVSIM's filters select splits",
+            contract="1.1",
+        ),
+        Component(
+            kind="dataset",
             name="worldengine",
             domain="driving",
             target="wetoolkit_logs.worldengine:WorldEngine",

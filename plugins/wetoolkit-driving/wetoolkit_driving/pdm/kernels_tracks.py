@@ -1,8 +1,8 @@
 """Kernels of the two sub-metrics that look at the others: collisions (section 6) and time to collision (section 8).
 
 Bounding boxes are compared first: a trajectory's with a track's over all frames, then a state's with a track's over the frames it
-is tested against, then box with box; the exact test of two quadrilaterals comes last. The filters are a hair too wide, never too
-narrow.
+is tested against, then box with box; then rectangle with rectangle along their axes. The exact test of two quadrilaterals comes
+last, for those that all but touch. The filters are a hair too wide, never too narrow.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Traffic(NamedTuple):
     valid: Bool  # [F, K]
     kind: Byte  # [K]
     speed: Double  # [K] m/s at first sight
+    shape: Double  # [F, K, 6] centre, direction of the length, half length and half width; NaN where a box is no rectangle
     outlines: Double  # [F, K, 4]
     windows: Double  # [T, K, 4] over the frames that state t is tested against; inside out where there is none
     extent: Double  # [K, 4] over all frames
@@ -46,6 +47,25 @@ def bounds_of(quads: Double) -> Double:
             bounds[m, axis] = min(min(a, b), min(c, d))
             bounds[m, 2 + axis] = max(max(a, b), max(c, d))
     return bounds
+
+
+@kernel
+def shapes_of(quads: Double) -> Double:
+    """[M, 6] as ``Traffic.shape`` of quads [M, 4, 2] (FL, RL, RR, FR)."""
+    shape = np.empty((quads.shape[0], 6))
+    for m in range(quads.shape[0]):
+        x, y = quads[m, :, 0].mean(), quads[m, :, 1].mean()
+        fx, fy = (quads[m, 0, 0] - quads[m, 1, 0]) / 2, (quads[m, 0, 1] - quads[m, 1, 1]) / 2
+        lx, ly = (quads[m, 0, 0] - quads[m, 3, 0]) / 2, (quads[m, 0, 1] - quads[m, 3, 1]) / 2
+        length, width = math.hypot(fx, fy), math.hypot(lx, ly)
+        straight = abs(fx * lx + fy * ly) <= 1e-8 * length * width and fx * ly - fy * lx > 0
+        corner = abs(x + fx + lx - quads[m, 0, 0]) + abs(y + fy + ly - quads[m, 0, 1])  # a parallelogram's is where it should be
+        corner += abs(x - fx - lx - quads[m, 2, 0]) + abs(y - fy - ly - quads[m, 2, 1])
+        shape[m, 0], shape[m, 1], shape[m, 4], shape[m, 5] = x, y, length, width
+        shape[m, 2], shape[m, 3] = (fx / length, fy / length) if length > 0 else (1.0, 0.0)
+        if not (straight and corner < SLACK / 10 and length < 1e3):
+            shape[m, 4], shape[m, 5] = np.nan, np.nan
+    return shape
 
 
 @kernel
@@ -65,7 +85,8 @@ def watch(boxes: Double, valid: Bool, kind: Byte, speed: Double, steps: int, eve
                         windows[t, k, 2 + axis] = max(windows[t, k, 2 + axis], outlines[t + f, k, 2 + axis])
                         extent[k, axis] = min(extent[k, axis], outlines[t + f, k, axis])
                         extent[k, 2 + axis] = max(extent[k, 2 + axis], outlines[t + f, k, 2 + axis])
-    return Traffic(boxes, valid, kind, speed, outlines, windows, extent)
+    shape = shapes_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], count, 6)
+    return Traffic(boxes, valid, kind, speed, shape, outlines, windows, extent)
 
 
 @kernel
@@ -94,25 +115,25 @@ def apart(a: Double, t: int, b: Double, f: int, k: int, dx: float, dy: float) ->
 
 
 @inlined
-def angle_to(state: Double, trig: Double, box: Double, clip: bool) -> float:
+def angle_to(state: Double, box: Double, clip: bool) -> float:
     """Angle between the heading and the way from the rear axle to a box's centroid; NaN where rounding goes above 1 unclipped."""
     dx = (box[0, 0] + box[1, 0] + box[2, 0] + box[3, 0]) / 4 - state[0]
     dy = (box[0, 1] + box[1, 1] + box[2, 1] + box[3, 1]) / 4 - state[1]
     norm = math.sqrt(dx * dx + dy * dy)
-    dot = trig[0] * (dx / norm) + trig[1] * (dy / norm)
+    dot = math.cos(state[2]) * (dx / norm) + math.sin(state[2]) * (dy / norm)  # the last bit decides: not ``cos_sin``
     if clip:
         dot = min(max(dot, -1.0), 1.0)
     return math.acos(dot) if -1.0 <= dot <= 1.0 else np.nan
 
 
 @inlined
-def at_fault(state: Double, trig: Double, corners: Double, box: Double, kind: int, first_speed: float, clip: bool) -> int:
+def at_fault(state: Double, corners: Double, box: Double, kind: int, first_speed: float, clip: bool) -> int:
     """Whose fault a touch is: 0 not the ego's, 1 the ego's, 2 the ego's where it is in several lanes or off the road."""
     if _speed(state[3], state[4]) <= 0.05:
         return 0
     if kind > 2 or first_speed <= 0.05:
         return 1
-    if angle_to(state, trig, box, clip) > math.radians(150):
+    if angle_to(state, box, clip) > math.radians(150):
         return 0
     return 1 if segment_touches_quad(corners[0, 0], corners[0, 1], corners[3, 0], corners[3, 1], box) else 2
 
@@ -148,9 +169,25 @@ def _beyond_its_edge(a: Double, b: Double, f: int, k: int) -> bool:
 
 
 @inlined
+def gap_between(x: float, y: float, cos: float, sin: float, half: Double, shape: Double, f: int, k: int) -> float:
+    """How far two rectangles are apart along that one of their four axes where it is most, below 0 where they overlap; NaN unknown.
+
+    The first has its centre at (x, y) and half its length and width in ``half``, the second is shape[f, k].
+    """
+    dx, dy = shape[f, k, 0] - x, shape[f, k, 1] - y
+    ux, uy, length, width = shape[f, k, 2], shape[f, k, 3], shape[f, k, 4], shape[f, k, 5]
+    same, cross = abs(cos * ux + sin * uy), abs(cos * uy - sin * ux)
+    ahead = abs(dx * cos + dy * sin) - half[0] - length * same - width * cross
+    aside = abs(dy * cos - dx * sin) - half[1] - length * cross - width * same
+    its_ahead = abs(dx * ux + dy * uy) - length - half[0] * same - half[1] * cross
+    its_aside = abs(dy * ux - dx * uy) - width - half[0] * cross - half[1] * same
+    return max(max(ahead, aside), max(its_ahead, its_aside))
+
+
+@inlined
 def first_meetings(
-    path: Double, trig: Double, corners: Double, outline: Double, sweep: Double, shifted: Double, boxes: Double, valid: Bool,
-    outlines: Double, windows: Double, k: int, every: int, frames: int, spare: int,
+    path: Double, trig: Double, corners: Double, centre: Double, outline: Double, sweep: Double, shifted: Double, half: Double,
+    boxes: Double, shape: Double, valid: Bool, outlines: Double, windows: Double, k: int, every: int, frames: int, spare: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """(first state that touches track k, first state whose box, moved on at its speed, touches it, the frame of that); -1: never.
 
@@ -172,9 +209,13 @@ def first_meetings(
             dx, dy = trig[t, 0] * speed * f * 0.1, trig[t, 1] * speed * f * 0.1
             if apart(outline, t, outlines, t + f, k, dx, dy):
                 continue
-            for c in range(4):
-                shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
-            if not _beyond_an_edge(shifted, boxes, t + f, k) and not _beyond_its_edge(shifted, boxes, t + f, k):
+            gap = gap_between(centre[t, 0] + dx, centre[t, 1] + dy, trig[t, 0], trig[t, 1], half, shape, t + f, k)
+            meets = gap < -SLACK
+            if not meets and not gap > SLACK:  # too near to tell, or no rectangle
+                for c in range(4):
+                    shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
+                meets = not _beyond_an_edge(shifted, boxes, t + f, k) and not _beyond_its_edge(shifted, boxes, t + f, k)
+            if meets:
                 if f == 0 and touch < 0:
                     touch = t
                 if looking and close < 0:
