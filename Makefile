@@ -6,7 +6,7 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-splat bench-loop gallery clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -71,6 +71,9 @@ bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.
 
 bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
 	$(BIN)/python tests/benchmarks/bench_sim.py
+
+bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
+	$(BIN)/python tests/benchmarks/bench_splat.py
 
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
