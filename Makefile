@@ -83,6 +83,9 @@ bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, worker
 bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (build/bench/sensors.json)
 	$(BIN)/python tests/benchmarks/bench_sensors.py
 
+bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
+	$(BIN)/python tests/benchmarks/bench_splat.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
 
