@@ -1,7 +1,7 @@
 # Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
 PYTHON ?= python3
 BIN := .venv/bin
-PLUGINS := driving logs minitown learning splat ray
+PLUGINS := driving logs minitown learning splat diffusion ray
 CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
