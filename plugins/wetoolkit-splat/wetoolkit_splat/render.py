@@ -1,7 +1,7 @@
 """One signature for every backend: gaussians, cameras, poses of rigid groups and a background in; colour, depth and alpha out.
 
-Gradients flow to every parameter of the gaussians, to the cameras' and groups' poses, to the intrinsics (twin and cuda only) and to
-the background.
+Gradients flow to every parameter of the gaussians, to the cameras' and groups' poses, to the background and, but for cuda, to the
+intrinsics.
 """
 
 from __future__ import annotations
