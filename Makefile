@@ -6,7 +6,7 @@ CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery clean
+.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery gallery-minitown clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -79,6 +79,9 @@ gallery: install  ## eight films of reactive traffic and a sheet of stills in bu
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1
 	$(BIN)/wetool rollout build/gallery/run --video --films 8
 	cp build/gallery/run/videos/*.mp4 build/gallery/run/videos/*.png build/gallery/
+
+gallery-minitown: install  ## each kind of rare event at four moments, from above: build/gallery/minitown.png
+	$(BIN)/python -m wetoolkit_minitown.gallery
 
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build
