@@ -126,9 +126,9 @@ def _floor(rx, ry, rz, along, lit, floor, light, eye):  # type: ignore[no-untype
     dim = _under(x, y, floor.boxes) if marked(x, y, floor.cells, floor.edge) else 1.0
     sun = light.sun[2] * lit * (0.4 + 0.6 * dim)
     return (
-        r * (light.beam[0] * sun + 0.80 * light.zenith[0] * dim + 0.22 * dim),
-        g * (light.beam[1] * sun + 0.80 * light.zenith[1] * dim + 0.22 * dim),
-        b * (light.beam[2] * sun + 0.80 * light.zenith[2] * dim + 0.22 * dim),
+        r * (light.beam[0] * sun + light.shade[0] * dim),
+        g * (light.beam[1] * sun + light.shade[1] * dim),
+        b * (light.beam[2] * sun + light.shade[2] * dim),
         surfaces.SHOWN[code],
     )
 
