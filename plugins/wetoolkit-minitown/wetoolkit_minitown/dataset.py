@@ -157,7 +157,7 @@ class Minitown:
     def _read(self, ref: Ref, row: Row) -> Scenario[World]:
         """A window by way of its drive's file."""
         cache, name = _cache(self.config), _file(self.config, row.drive).stem
-        if not files.path_of(cache, name).exists():
+        if not files.path_of(cache, name).exists():  # written here, not by make(): a limit on a split leaves some out
             self._write(row.drive)
         clock = Clock(DT, HISTORY, STEPS)
         world, origin, read = files.read_window(
@@ -222,18 +222,12 @@ class Minitown:
         if self.config.cache == "off":
             return []
         due = {drive: None for split in splits for drive in _drives_of(self.config, split)}
-        return [drive for drive in due if not self._there(drive)]
-
-    def _there(self, drive: Drive) -> bool:
-        path = _file(self.config, drive)
-        return path.exists() and not (self.config.files and not files.path_of(_cache(self.config), path.stem).exists())
+        return [drive for drive in due if not _file(self.config, drive).exists()]
 
     def make(self, piece: Drive) -> None:
         """Record a drive into the cache folder; one that must be given up is counted by ``index``."""
         with suppress(DataError):
             _log(self.config, piece)
-            if self.config.files:
-                self._write(piece)
 
     def repairs(self) -> Mapping[str, int]:
         """Of the drives with an event in the splits read so far: how often one was drawn again, how many were given up."""

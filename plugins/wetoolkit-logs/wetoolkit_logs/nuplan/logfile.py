@@ -31,9 +31,9 @@ ELSEWHERE = 300.0  # metres: a log whose ego is farther from everything on the m
 class Log:
     """A log by its file. Heavy parts are made when they are first asked for, and kept on disk."""
 
-    def __init__(self, path: Path, cache: bool = True) -> None:
+    def __init__(self, path: Path, cache: bool = True, cache_boxes: bool = True) -> None:
         self.path = path
-        self._cache = cache
+        self._cache_boxes = cache and cache_boxes
         if not path.is_file():
             raise DataError("no such log", file=str(path), way_out="check the folder, or make the index again")
         self.index: Arrays = kept([path], "frames", lambda: read_frames(path), cache)
@@ -81,7 +81,9 @@ class Log:
     @cached_property
     def boxes(self) -> Arrays:
         """All boxes, by frame; the first call of all reads the whole log."""
-        return kept([self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache)
+        return kept(
+            [self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache_boxes
+        )
 
     @cached_property
     def _base(self) -> sqlite3.Connection:
@@ -150,8 +152,11 @@ class Log:
         return world, (float(origin[0]), float(origin[1]), float(self.index["z"][frames[now]]))
 
     def _unavailable(self, routed: bool) -> tuple[str, ...]:
-        said = dict.fromkeys(self.facts["own"].get("unavailable", ()))
-        missing = {"signals": not len(self.index["light"]), "route": not routed}
+        own = self.facts[
+            "own"
+        ]  # our writer says what its source could not tell: a drive that passes no light has none all the same
+        said = dict.fromkeys(own.get("unavailable", ()))
+        missing = {"signals": not len(self.index["light"]) and not own, "route": not routed}
         return tuple(said | dict.fromkeys(name for name, is_so in missing.items() if is_so))
 
     def _found(self, frames: Int, cached: bool) -> Boxes:
