@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["cli.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"])
+@pytest.mark.parametrize("name", ["cli.md", "formats.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"])
 def test_marked_blocks_run(name: str, folder: Path) -> None:
     """One script a page, so that later blocks see what earlier ones exported and made."""
     found = blocks(ROOT / "docs" / name, "run")
