@@ -1,12 +1,13 @@
 # Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
 PYTHON ?= python3
 BIN := .venv/bin
-PLUGINS := driving logs minitown learning splat ray
+PLUGINS := driving logs minitown learning splat diffusion ray
 CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers test-formats lint bench bench-pdm bench-sim bench-loop gallery clean
+# every target that says what it does
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' Makefile)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -78,6 +79,12 @@ bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.
 
 bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
 	$(BIN)/python tests/benchmarks/bench_sim.py
+
+bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (build/bench/sensors.json)
+	$(BIN)/python tests/benchmarks/bench_sensors.py
+
+bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
+	$(BIN)/python tests/benchmarks/bench_splat.py
 
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py

@@ -114,6 +114,10 @@ class Renderer:
             self._moment = (step, made)
         return self._moment[1]
 
+    def forget(self) -> None:
+        """Drop the step that is kept."""
+        self._moment = None
+
     def _own_box(self, ego: Double) -> Double:
         car = self.world.ego.vehicle
         x, y = ego[:2, 3] + car.rear_to_center * ego[:2, 0]

@@ -17,6 +17,7 @@ from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit.store import write_atomic
 from wetoolkit_minitown.sensors.caster import Caster
 from wetoolkit_minitown.sensors.config import SensorConfig
+from wetoolkit_minitown.sensors.extra import embree
 from wetoolkit_minitown.sensors.files import DAMAGED, image_file, sweep_file, truth_files, write_image, write_truth
 from wetoolkit_minitown.sensors.lidar import Lidar, sweep
 from wetoolkit_minitown.sensors.pcd import read_pcd, write_pcd
@@ -32,6 +33,7 @@ Stands = tuple[Stage, Caster]
 
 def made(road: RoadMap, seed: int) -> Stands:
     """What stands around the roads of a whole map. Rows of its signals are renumbered as in the worlds that are cut from it."""
+    embree("rtcore_scene")  # what is missing is said before the seconds of work
     rows = np.unique(road.lane_signal[road.lane_signal >= 0])
     signal = np.where(road.lane_signal >= 0, np.searchsorted(rows, road.lane_signal), -1).astype(np.int32)
     stage = build_stage(replace(road, lane_signal=signal), seed)
