@@ -82,7 +82,8 @@ def test_bodies_are_removed_and_copied_between_scenes() -> None:
 def test_sky_shows_where_nothing_is_and_cameras_expose() -> None:
     scene, cameras = town(), orbit(1)
     plain = scene.render(cameras, 0.5, settings=CPU)
-    bare = render(*((parts := scene.at(0.5))[0], cameras, parts[1]), settings=CPU)
+    gaussians, places = scene.at(0.5)
+    bare = render(gaussians, cameras, places, settings=CPU)
     empty = bare.alpha[0] == 0
     assert bool(empty.any())
     rays = torch.linalg.inv(cameras.intrinsics[0]) @ torch.tensor([39.5, 0.5, 1.0])

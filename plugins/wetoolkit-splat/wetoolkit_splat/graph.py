@@ -131,7 +131,7 @@ class SplatScene:
         return replace(self, nodes={**self.nodes, name: replace(node, track=track)})
 
     def at(self, time: float, poses: Mapping[str, Tensor] | None = None) -> tuple[Gaussians, Tensor]:
-        """Gaussians and poses [G, 4, 4] of the nodes that are there. ``poses`` [4, 4] by name, as a simulator has them, stand above tracks."""
+        """Gaussians and poses [G, 4, 4] of the nodes that are there. ``poses`` [4, 4] by name stand above tracks."""
         given = poses or {}
         for name in given:
             self.node(name)

@@ -149,7 +149,7 @@ def _node(index: int, facts: NodeFacts, tensors: dict[str, Tensor]) -> Node:
 
 
 def read(folder: Path) -> SplatScene:
-    """The scene of a folder. ``DataError`` names the file and the field that is missing, unknown, of another shape or not finite."""
+    """The scene of a folder. ``DataError`` names the file and the field that is missing, unknown, misshapen or not finite."""
     facts = _read_facts(folder / JSON)
     path = folder / facts.tensors
     if path.name != facts.tensors:
