@@ -97,5 +97,8 @@ gallery: install  ## eight films of reactive traffic and a sheet of stills in bu
 	$(BIN)/wetool rollout build/gallery/run --video --films 8
 	cp build/gallery/run/videos/*.mp4 build/gallery/run/videos/*.png build/gallery/
 
+gallery-minitown: install  ## each kind of rare event at four moments, from above: build/gallery/minitown.png
+	$(BIN)/python -m wetoolkit_minitown.gallery
+
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build

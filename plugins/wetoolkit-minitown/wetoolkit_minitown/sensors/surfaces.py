@@ -6,7 +6,7 @@ import numpy as np
 from wetoolkit_driving.jit import inner
 
 from wetoolkit_minitown.sensors.codes import Category, Surface
-from wetoolkit_minitown.sensors.noise import grain, noise
+from wetoolkit_minitown.sensors.noise import grain, noise, noise3
 
 # Albedo and Category of each Surface, by code.
 GROUND = np.array([
@@ -82,8 +82,8 @@ def wall(r, g, b, u, v, number):  # type: ignore[no-untyped-def]
 @inner
 def leaves(x, y, z, far):  # type: ignore[no-untyped-def]
     """Factor on a crown's colour: clumps of leaves and dark gaps between them, finer the nearer they are."""
-    f = 0.30 + 0.75 * noise(x * 1.6 + 0.7 * z, y * 1.6 - 0.9 * z, 31)
-    f += 0.55 * (noise(x * 5.5 - 2.1 * z, y * 5.5 + 2.6 * z, 32) if far < 60.0 else 0.5)
-    if far < 25.0:
-        f += 0.65 * (noise(x * 15.0 + 8.0 * z, y * 15.0 - 9.0 * z, 33) - 0.5)
+    f = 0.30 + 0.75 * noise3(x * 1.5, y * 1.5, z * 1.5, 31)
+    f += 0.60 * (noise3(x * 5.0, y * 5.0, z * 5.0, 32) if far < 50.0 else 0.5)
+    if far < 22.0:
+        f += 0.75 * (noise3(x * 14.0, y * 14.0, z * 14.0, 33) - 0.5)
     return max(f, 0.12)
