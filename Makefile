@@ -1,16 +1,13 @@
 # Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
 PYTHON ?= python3
 BIN := .venv/bin
-PLUGINS := driving logs minitown learning splat ray
+PLUGINS := driving logs minitown learning splat diffusion ray
 CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-<<<<<<< HEAD
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers test-formats lint bench bench-pdm bench-sim bench-loop gallery clean
-=======
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-sensors bench-loop gallery clean
->>>>>>> 02326bc48c5c823cab3ed417f6db52ef854f5668
+# every target that says what it does
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' Makefile)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -86,6 +83,12 @@ bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, worker
 bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (build/bench/sensors.json)
 	$(BIN)/python tests/benchmarks/bench_sensors.py
 
+bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
+	$(BIN)/python tests/benchmarks/bench_splat.py
+
+bench-data: install  ## windows/s of the log readers, indexing, memory against size (build/bench/data.json)
+	$(BIN)/python tests/benchmarks/bench_data.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
 
@@ -93,6 +96,9 @@ gallery: install  ## eight films of reactive traffic and a sheet of stills in bu
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1
 	$(BIN)/wetool rollout build/gallery/run --video --films 8
 	cp build/gallery/run/videos/*.mp4 build/gallery/run/videos/*.png build/gallery/
+
+gallery-minitown: install  ## each kind of rare event at four moments, from above: build/gallery/minitown.png
+	$(BIN)/python -m wetoolkit_minitown.gallery
 
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build

@@ -14,7 +14,7 @@ import operator
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llvmlite import ir
+from llvmlite import ir  # type: ignore[import-untyped]
 from numba import types
 from numba.core import cgutils
 from numba.core.datamodel import models
@@ -216,9 +216,7 @@ def sums(typing: Any, *vectors: Any) -> Any:
     def emit(context: Any, builder: Builder, sig: Any, args: Any) -> Any:
         row = [builder.extract_value(args[0], at) for at in range(len(sig.args[0]))]
         for block in (8, 4, 2, 1):
-            row = [
-                _halves(builder, *(row[at : at + 2] if at + 1 < len(row) else [row[at]] * 2), block) for at in range(0, len(row), 2)
-            ]
+            row = [_halves(builder, row[at], row[min(at + 1, len(row) - 1)], block) for at in range(0, len(row), 2)]
         return row[0]
 
     return FLOATS(types.StarArgTuple(vectors[0] if isinstance(vectors[0], tuple) else vectors)), emit
