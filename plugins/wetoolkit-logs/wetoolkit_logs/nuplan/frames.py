@@ -146,7 +146,7 @@ def _joined(
 
 def _tracks(base: sqlite3.Connection, columns: Mapping[str, Any], counts: Counter[str]) -> tuple[dict[str, Any], list[str]]:
     rows = base.execute("SELECT t.token, c.name, t.length, t.width, t.height FROM track t LEFT JOIN category c "
-                        "ON c.token = t.category_token ORDER BY t.rowid").fetchall()  # fmt: skip
+                        "ON c.token = t.category_token ORDER BY t.token").fetchall()  # fmt: skip
     kind = [CATEGORIES.get(str(row[1]), AgentClass.GENERIC_OBJECT) for row in rows]
     counts["tracks_of_unknown_class"] += sum(str(row[1]) not in CATEGORIES for row in rows)
     size = np.array([row[2:] for row in rows], np.float64).reshape(-1, 3)

@@ -46,8 +46,8 @@ class Way:
                 found[lane] = row
         return found
 
-    def along(self, frames: Int, now: int) -> tuple[NDArray[np.int32], Int]:
-        """(the lanes from the one at the first frame to two beyond that at the last, the fids of all roadblocks).
+    def along(self, frames: Int, now: int, onward: int = ONWARD) -> tuple[NDArray[np.int32], Int]:
+        """(the lanes from the one at the first frame to ``onward`` beyond that at the last, the fids of all roadblocks).
 
         The route is that of the scene of frame ``frames[now]``; empty where it has none.
         """
@@ -57,7 +57,7 @@ class Way:
             return lanes, blocks
         place = np.clip(np.searchsorted(at, frames[[0, -1]], side="right") - 1, 0, len(at) - 1)
         begin, end = index[place]
-        return lanes[begin : end + 1 + ONWARD], blocks
+        return lanes[begin : end + 1 + onward], blocks
 
     def whole(self, frames: Int) -> tuple[NDArray[np.int32], Int]:
         """(the lanes of all routes in order, each as far as it was driven and the last to its end; the fids of all roadblocks)."""
