@@ -132,7 +132,7 @@ def _joined(
     step = np.diff(time)
     usual = np.median(step)
     row = {token: k for k, token in enumerate(raw)}
-    after = np.array([-1 if token is None else row.get(token, -2) for token in following[:-1]])
+    after = np.array([row.get(token, -2) if token else -1 for token in following[:-1]])
     ordered = (after == -1) | (after == np.arange(1, len(time)))
     steady = (step > 0) & (step <= 1.5 * usual)
     moved = np.hypot(*np.diff(states[:, :2], axis=0).T) <= FASTEST * np.maximum(step, 0) / 1e6 + 1.0

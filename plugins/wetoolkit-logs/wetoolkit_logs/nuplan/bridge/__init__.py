@@ -35,7 +35,7 @@ def as_planner(policy: Policy[World], name: str = "", seed: int = 0, history: fl
         from wetoolkit_logs.nuplan.bridge.devkit import PolicyPlanner
     except ImportError as error:
         raise PluginError("nuplan-devkit cannot be imported", module=str(error.name or error), way_out=INSTALL) from error
-    return PolicyPlanner(policy, name or type(policy).__name__, Settings(seed, history, radius))
+    return PolicyPlanner(policy, name, Settings(seed, history, radius))
 
 
 __all__ = ["MapView", "as_planner", "from_scenario"]

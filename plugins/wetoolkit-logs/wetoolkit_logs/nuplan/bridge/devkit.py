@@ -18,14 +18,14 @@ from wetoolkit_logs.nuplan.bridge.planner import Driver, Settings
 
 
 class PolicyPlanner(AbstractPlanner):  # type: ignore[misc]  # the devkit has no types for us
-    """One of our policies as a planner of nuplan-devkit; picklable where the policy is."""
+    """One of our policies as a planner of nuplan-devkit; picklable where the policy is, and a target of its configurations."""
 
     requires_scenario = False
 
-    def __init__(self, policy: Policy[World], name: str, settings: Settings) -> None:
+    def __init__(self, policy: Policy[World], name: str = "", settings: Settings | None = None) -> None:
         self._policy = policy
-        self._name = name
-        self._settings = settings
+        self._name = name or type(policy).__name__
+        self._settings = settings or Settings()
         self.driver: Driver | None = None
 
     def name(self) -> str:
