@@ -2,14 +2,18 @@
 
 from dataclasses import replace
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pytest
 from wetoolkit_driving.testing import actor, straight_world
 from wetoolkit_driving.types import HEADING, AgentClass, Signal, World
+from wetoolkit_minitown.sensors import readable, shading
+from wetoolkit_minitown.sensors import renderer as renderer_module
 from wetoolkit_minitown.sensors.caster import Caster
 from wetoolkit_minitown.sensors.codes import Category, Material, Surface
 from wetoolkit_minitown.sensors.ground import Ground, paint
+from wetoolkit_minitown.sensors.lidar import MOUNT, Lidar, sweep
 from wetoolkit_minitown.sensors.light import draw_light
 from wetoolkit_minitown.sensors.mesh import Look, Mesh, box, empty
 from wetoolkit_minitown.sensors.renderer import Renderer, Shot
@@ -86,7 +90,7 @@ def test_every_class_of_agent_is_seen_at_its_place() -> None:
 
 def test_a_shadow_falls_where_the_sun_says() -> None:
     """A slab in the air darkens the ground where the line towards the sun from there passes through it, and nowhere else."""
-    sun = draw_light(3).sun
+    sun = np.array(draw_light(3).sun)
     high, spot = 2.5, np.array([9.0, 0.4])
     x, y = spot + high / sun[2] * sun[:2]
     slab = box((1.2, 1.2, 0.02), (x, y, high), WALL)
@@ -154,6 +158,71 @@ def test_the_ground_shows_what_the_map_says(town_data) -> None:  # type: ignore[
             assert share > 0.9
     outside = ground.at(np.array([[1e4, 0.0], [0.0, -1e4]]))
     assert (outside == Surface.GRASS).all()
+
+
+def test_first_hits_are_those_of_plain_numpy() -> None:
+    stage, rng = stage_of_straight(), np.random.default_rng(5)
+    corners = stage.mesh.corners
+    origin = np.tile(np.float32([20.0, 0.0, 1.5]), (60, 1))
+    rays = rng.normal(size=(60, 3)).astype(np.float32) * np.float32([1, 1, 0.15])
+    hits = Caster(stage.mesh).hits(origin, rays)
+    found = [
+        readable.first_hit(corners.astype(np.float64), o, d) for o, d in zip(origin.astype(float), rays.astype(float), strict=True)
+    ]
+    along = np.array([distance for distance, _ in found])
+    assert 20 < np.isfinite(along).sum() < 60 or np.isfinite(along).all()
+    np.testing.assert_array_equal(np.isfinite(hits.along), np.isfinite(along))
+    met = np.isfinite(along)
+    np.testing.assert_allclose(hits.along[met], along[met], rtol=1e-4)
+    corner = corners[hits.triangle[met]].astype(np.float64)
+    u, v = hits.u[met, None], hits.v[met, None]
+    place = (1 - u - v) * corner[:, 0] + u * corner[:, 1] + v * corner[:, 2]  # what the barycentric coordinates mean
+    np.testing.assert_allclose(place, origin[met] + hits.along[met, None] * rays[met], atol=2e-3)
+
+
+def test_shading_is_what_its_source_says_in_plain_python(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel against itself uncompiled, on pixels of every kind; in no colour more than a rounding apart."""
+    kept: list[Any] = []
+
+    def noted(*arguments: Any) -> Any:
+        made = shading.shade(*arguments)
+        kept.append((arguments, tuple(part.copy() for part in made)))  # the renderer goes on to smooth the edges in place
+        return made
+
+    monkeypatch.setattr(renderer_module, "shade", noted)
+    stage, world = stage_of_straight(), straight_world([actor(25, 0), actor(14, 3, kind=AgentClass.BICYCLE)])
+    Renderer(stage, Caster(stage.mesh), world, np.zeros(2), 0).image(rig(["CAM_F0"])[0], STEP)
+    arguments, (rgb, category) = kept[0]
+    part = np.random.default_rng(0).choice(len(rgb), 250, replace=False)
+    assert len(np.unique(category[part])) >= 4
+    slow, shown = readable.shade(part, *arguments)
+    np.testing.assert_array_equal(shown, category[part])
+    assert np.abs(slow.astype(int) - rgb[part].astype(int)).max() <= 1
+
+
+def test_a_sweep_ranges_a_wall_and_the_ground() -> None:
+    wall = box((1.0, 60.0, 30.0), (20.5, 0, 15.0), WALL)
+    world = straight_world([actor(3.0, 12.0)])
+    points = sweep(plain(wall, world), STEP, Lidar(noise=0.0))
+    ahead = points[(points[:, 0] > 15) & (np.abs(points[:, 1]) < 25) & (points[:, 2] > 0.5)]
+    assert len(ahead) > 500
+    np.testing.assert_allclose(ahead[:, 0], 20.0, atol=1e-4)
+    low = points[points[:, 2] < 0.2]
+    low = low[low[:, 0] < 19.9]
+    flat = low[np.abs(low[:, 2]) < 1e-3]
+    assert len(flat) > 2000
+    elevation = np.degrees(np.arctan2(flat[:, 2] - MOUNT[2], np.hypot(flat[:, 0] - MOUNT[0], flat[:, 1] - MOUNT[1])))
+    steps = (elevation - Lidar().low) / ((Lidar().high - Lidar().low) / (Lidar().beams - 1))
+    np.testing.assert_allclose(steps, np.round(steps), atol=2e-3)
+    ego, there, size = world.ego.states[STEP], world.agents.pose[0, STEP], world.agents.size[0]
+    local = np.abs(points[:, :2] + ego[:2] - there[:2]) <= size[:2] / 2 + 0.01
+    on_car = local.all(1) & (points[:, 2] > 0.2)
+    assert on_car.sum() > 20, "nobody was hit"
+    again = sweep(plain(wall, world), STEP, Lidar(noise=0.0))
+    np.testing.assert_array_equal(points, again)
+    noisy = sweep(plain(wall, world), STEP, Lidar(noise=0.05))
+    spread = noisy[(noisy[:, 0] > 15) & (np.abs(noisy[:, 1]) < 5) & (noisy[:, 2] > 0.5), 0] - 20.0
+    assert 0.03 < spread.std() < 0.07
 
 
 def test_a_world_beside_its_stage_by_a_shift_looks_the_same() -> None:

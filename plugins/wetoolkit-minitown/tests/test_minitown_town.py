@@ -122,4 +122,4 @@ def test_speed_caps_keep_lateral_acceleration_comfortable() -> None:
     for k, track in enumerate(town.tracks):
         if track.kind in (CAR, CAR_LINK):
             curvature = np.abs(np.gradient(heading(track.xy), 0.5))
-            assert net.cap[k] ** 2 * np.median(curvature) < 2.6
+            assert net.cap[k] ** 2 * np.median(curvature) < 3.0

@@ -22,7 +22,7 @@ Spot = tuple[int, float, float]  # track, metres, m/s
 
 WALKS = 24  # walks of a walker's way
 EGO = Vehicle()
-EGO_MANNER = (0.95, 30.0, 1.25, 1.5, 2.2)
+EGO_MANNER = (0.98, 30.0, 1.2, 1.9, 2.2, 3.0)
 AROUND = 280.0  # metres around the ego's start within which there is traffic
 CLOSE = 5.5  # metres between centres at which others are in the way of an actor
 
@@ -37,9 +37,32 @@ class Density:
 
 
 @dataclass(frozen=True)
+class Temper:
+    """How busy and how hasty the traffic of one log is."""
+
+    busy: float  # share of the density's numbers that are there
+    speed: float  # factor of everybody's speed but the ego's
+    headway: float  # factor of everybody's headway
+    patience: float  # seconds to those with the right of way that drivers who give way find enough
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Temper:
+        """Evenly from quiet to busy and from calm to hasty."""
+        hasty = rng.random()
+        return cls(rng.uniform(0.35, 1.0), 0.92 + 0.13 * hasty, 1.2 - 0.3 * hasty, 5.2 - 1.6 * hasty)
+
+    def thinned(self, density: Density) -> Density:
+        """The numbers of this log."""
+        counts = (round(self.busy * n) for n in (density.vehicles, density.cyclists, density.pedestrians))
+        return Density(*counts)
+
+
+@dataclass(frozen=True)
 class Cast:
     """Everybody at the start of a log."""
 
+    temper: Temper
+    density: Density
     plan: Plan
     drivers: Drivers
     walkers: Walkers
@@ -53,6 +76,8 @@ class Cast:
 
 def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: str) -> Cast | None:
     """Everybody, with ``event`` (a key of EVENTS, or "") planned around the ego; None where the town has no place for it."""
+    temper = Temper.draw(rng)
+    density = temper.thinned(density)
     values = draw(EVENTS[event], rng) if event else {}
     plan = EVENTS[event].plan(place, rng, values) if event else _ordinary(place, rng)
     if plan is None:
@@ -66,7 +91,7 @@ def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: s
     cars = len(spots) - 1 + len(others)
     spots += others + bikes
     ways += [place.way(rng, k) for k, _, _ in (*others, *bikes)]
-    body, manner, size = _bodies(rng, cars, len(bikes))
+    body, manner, size = _bodies(rng, temper, cars, len(bikes))
     if plan.leader is not None:
         manner[1, 0] = manner[1, 0] if plan.leader.factor is None else plan.leader.factor
         manner[1, 1] = manner[1, 1] if plan.leader.top is None else plan.leader.top
@@ -81,14 +106,16 @@ def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: s
     person = np.column_stack([rng.uniform(0.45, 0.65, (density.pedestrians, 2)), rng.uniform(1.5, 1.95, density.pedestrians)])
     sizes = np.vstack([size, person, np.array([t.size for t in people]).reshape(-1, 3)]).astype(np.float32)
     things = tuple(t for t in plan.things if t.speed == 0)
-    return Cast(plan, drivers, walkers, _standers(people), kind, sizes, things, float(rng.uniform(-0.6, 0.5)), values)
+    return Cast(
+        temper, density, plan, drivers, walkers, _standers(people), kind, sizes, things, float(rng.uniform(-0.6, 0.5)), values
+    )
 
 
 def _ordinary(place: Place, rng: np.random.Generator) -> Plan:
     """Anywhere, with a car ahead or without."""
     k = int(rng.choice(place.lanes))
     s = float(rng.uniform(4.0, max(place.net.length[k] - 55.0, 5.0)))
-    way, v, gap = place.way(rng, k), cruise(place, rng, k), rng.uniform(16.0, 26.0)
+    way, v, gap = place.route(rng, k), cruise(place, rng, k), rng.uniform(16.0, 26.0)
     leader = Leader(way.copy(), float(s + gap), v) if rng.random() < 0.5 else None
     return Plan(way, s, v, leader, (Clear(k, s - 22.0, s + (gap if leader else 0.0) + 22.0),))
 
@@ -153,8 +180,8 @@ def _spots(
     return [(*slots[i], float(min(place.net.cap[slots[i][0]], top) * rng.uniform(0.6, 0.95))) for i in picked]
 
 
-def _bodies(rng: np.random.Generator, cars: int, bikes: int) -> tuple[Double, Double, Double]:
-    """Bodies [N, 3], manners [N, 5] and sizes [N, 3] of the ego, the cars and the cyclists."""
+def _bodies(rng: np.random.Generator, temper: Temper, cars: int, bikes: int) -> tuple[Double, Double, Double]:
+    """Bodies [N, 3], manners [N, 6] and sizes [N, 3] of the ego, the cars and the cyclists."""
     long = rng.random(cars) < 0.15
     length = np.where(long, rng.uniform(5.4, 6.8, cars), rng.uniform(4.0, 4.9, cars))
     width = np.where(long, rng.uniform(2.0, 2.25, cars), rng.uniform(1.75, 1.95, cars))
@@ -170,7 +197,10 @@ def _bodies(rng: np.random.Generator, cars: int, bikes: int) -> tuple[Double, Do
     manner = np.column_stack([
         rng.uniform(0.8, 1.05, n), np.where(np.arange(n) < cars, 30.0, rng.uniform(3.6, 5.6, n)),
         rng.uniform(1.0, 1.7, n), np.where(np.arange(n) < cars, rng.uniform(1.1, 1.9, n), 0.8), rng.uniform(1.6, 2.4, n),
+        temper.patience * rng.uniform(0.9, 1.1, n),
     ])  # fmt: skip
+    manner[:, 0] *= temper.speed
+    manner[:, 2] *= temper.headway
     return body, np.vstack([[EGO_MANNER], manner]), size
 
 

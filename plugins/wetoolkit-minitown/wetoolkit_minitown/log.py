@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numba import njit
@@ -33,7 +33,7 @@ REHEARSED = 240  # steps of a drive that times an actor
 WHEELS = (AgentClass.VEHICLE, AgentClass.BICYCLE)
 SEEN = 70.0  # metres: those who come so near to the ego are recorded
 SEEN_STILL = 50.0  # the same for parked cars
-MARGIN = 0.5  # metres added to the ego's length and width in checks
+MARGIN = (1.4, 0.5)  # metres added to the ego's length and width in checks
 PARKED = (4.5, 1.8, 1.5)  # length, width, height of a parked car, metres
 
 
@@ -50,6 +50,7 @@ class Log:
     size: Float  # [A, 3]
     still: NDArray[np.bool_]  # [A] parked
     lights: NDArray[np.uint8]  # [S, T]
+    temper: Double  # [7] vehicles, cyclists, pedestrians in the town; cast.Temper: busy, speed, headway, patience
     event: Int  # [3] step at which what was staged set off (-1: nothing), the present of its window, drives thrown away
 
 
@@ -99,7 +100,7 @@ def attempted(place: Place, seed: tuple[int, ...], density: Density, event: str,
     marks = np.array([began, began + round(cast.delay / DT), attempt], np.int64)
     return Log(
         ego, way, where[:end, 0].astype(np.int64), pose.astype(np.float32), velocity.astype(np.float32), kind, size, still,
-        lights[:, :end].copy(), marks,
+        lights[:, :end].copy(), np.array([*astuple(cast.density), *astuple(cast.temper)]), marks,
     )  # fmt: skip
 
 
@@ -180,16 +181,16 @@ def ego_states(place: Place, way: Int, where: Double, speed: Double) -> Double:
 
 def _conflict(ego: Double, pose: Double, size: Float) -> bool:
     """Whether an ego [BLIND, 11] that does not react hits somebody."""
-    return collides(ego, pose[:, : len(ego)], size, np.zeros(len(pose), bool), 0.0)
+    return collides(ego, pose[:, : len(ego)], size, np.zeros(len(pose), bool), (0.0, 0.0))
 
 
-def collides(ego: Double, pose: Double, size: Float, wheels: NDArray[np.bool_], margin: float = MARGIN) -> bool:
+def collides(ego: Double, pose: Double, size: Float, wheels: NDArray[np.bool_], margin: tuple[float, float] = MARGIN) -> bool:
     """Whether any two boxes touch, of which at least one is on wheels and moves (walkers may brush against each other).
 
-    The ego's box is grown by ``margin`` metres: it must not merely just miss the others.
+    The ego's box is grown by ``margin`` metres in length and width: it must not merely just miss the others.
     """
     boxes = np.concatenate([ego_center(ego, EGO)[None], pose])
-    extent = np.vstack([[[EGO.length + margin, EGO.width + margin]], size[:, :2].astype(np.float64)])
+    extent = np.vstack([[[EGO.length + margin[0], EGO.width + margin[1]]], size[:, :2].astype(np.float64)])
     return bool(touching(boxes[:, ::2], extent, np.concatenate([[True], wheels])) > 0)
 
 

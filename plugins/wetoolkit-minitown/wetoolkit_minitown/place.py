@@ -17,6 +17,7 @@ Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 WAYS = 16  # tracks of a driver's way
+LEFT, RIGHT = 0.08, 0.2  # weights of turns in the ego's route, where going straight has 1
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,16 @@ class Place:
         for u in rng.random(max(0, WAYS - len(way))):
             first, last = net.follow_offset[way[-1]], net.follow_offset[way[-1] + 1]
             way.append(int(net.follow[first + int(u * (last - first))]))
+        return np.array(way[:WAYS], np.int64)
+
+    def route(self, rng: np.random.Generator, *begin: int) -> Int:
+        """[WAYS] tracks for the ego: those given and a way on that mostly goes straight, as real routes do."""
+        net, way = self.net, list(begin)
+        for u in rng.random(max(0, WAYS - len(way))):
+            choices = net.follow[net.follow_offset[way[-1]] : net.follow_offset[way[-1] + 1]].tolist()
+            turns = np.array([self.town.tracks[k].turn for k in choices])
+            weight = np.cumsum(np.where(turns > 0.6, LEFT, np.where(turns < -0.6, RIGHT, 1.0)))
+            way.append(choices[int(np.searchsorted(weight, u * weight[-1], "right"))])
         return np.array(way[:WAYS], np.int64)
 
     def before(self, rng: np.random.Generator, k: int) -> tuple[int, ...]:

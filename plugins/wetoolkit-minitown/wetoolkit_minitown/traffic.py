@@ -21,7 +21,8 @@ Int = NDArray[np.int64]
 DT = 0.1
 NONE, CROSSER, BRAKER, CUTTER, ACTOR = range(5)  # what is staged
 FORESEEN = 3.0  # seconds ahead that drivers reckon with those who are off the tracks
-HARDEST = 4.0  # m/s^2 that the expert brakes: a drive in which this does not suffice is drawn again
+STAND = 5.0  # metres before the line at which one waits for leave
+HARDEST, JERK = 3.8, 8.0  # m/s^2 and m/s^3 with which the expert brakes: a drive in which this does not suffice is drawn again
 NOTICED = 3  # steps after an event set off from which the ego reckons with it
 
 
@@ -32,7 +33,7 @@ class Drivers(NamedTuple):
     s: Double  # [N] rear axle along the first track, metres
     v: Double  # [N] m/s
     body: Double  # [N, 3] width, rear axle to front, rear axle to rear, metres
-    manner: Double  # [N, 5] speed factor, top speed [m/s], headway [s], acceleration, deceleration [m/s^2]
+    manner: Double  # [N, 6] speed factor, top speed [m/s], headway [s], acceleration, deceleration [m/s^2], gap accepted [s]
 
 
 class Walkers(NamedTuple):
@@ -68,7 +69,7 @@ class Stage(NamedTuple):
 
 
 @njit(cache=True)
-def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, lights):  # type: ignore[no-untyped-def]
+def leave(i, t, net, link, path, k, s, v, lane, body, accepts, taken, walked, waiting, lights):  # type: ignore[no-untyped-def]
     """Whether i may enter ``link`` now."""
     row = net.signal[link]
     if row >= 0 and lights[row, t] != 1:
@@ -94,7 +95,7 @@ def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, li
         if net.signal[other] >= 0 and lights[net.signal[other], t] == 3:
             continue
         left = net.length[lane[j]] - s[j] - body[j, 1]
-        if left / max(v[j], 1.0) > 5.0 or (v[j] < 0.3 and left < 3.0):
+        if left / max(v[j], 1.0) > accepts or (v[j] < 0.3 and left < STAND + 2.0):
             continue
         for e in range(net.conflict_offset[link], net.conflict_offset[link + 1]):
             if net.conflict[e] == other:
@@ -106,7 +107,7 @@ def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, li
 def request(net, link, v):  # type: ignore[no-untyped-def]
     """Metres before the line at which leave is asked for: early with the right of way, at the line without."""
     priority = net.priority[link]
-    return 12.0 + 2.8 * v if priority == 2 else (16.0 if priority == 1 else 6.0)
+    return 12.0 + 2.8 * v if priority == 2 else (20.0 if priority == 1 else 15.0)
 
 
 @njit(cache=True)
@@ -262,13 +263,13 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             left = net.length[lane[i]] - s[i] - body[i, 1]
             if held[i] >= 0 and held[i] == link:
                 row = net.signal[link]
-                if row >= 0 and lights[row, t] != 1 and left > v[i] * v[i] / 6.0 + 1.0:
+                if row >= 0 and lights[row, t] != 1 and left > v[i] * v[i] / 4.5 + STAND - 1.0:
                     give(held, i, net, taken, vehicles, -1)
                     held[i] = -1
             elif (
                 held[i] < 0
                 and left < request(net, link, v[i])
-                and leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, lights)
+                and leave(i, t, net, link, path, k, s, v, lane, body, manner[i, 5], taken, walked, waiting, lights)
             ):
                 held[i] = link
                 give(held, i, net, taken, vehicles, 1)
@@ -278,16 +279,20 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             reach = net.length[lane[i]] - s[i]
             for q in range(k[i] + 1, min(k[i] + 3, path.shape[1])):
                 soon = min(net.cap[path[i, q]] * manner[i, 0], manner[i, 1])
-                want = min(want, np.sqrt(soon * soon + 2.8 * max(reach - 2.0, 0.0)))
+                want = min(want, np.sqrt(soon * soon + (4.8 if i == 0 else 2.8) * max(reach - 2.0, 0.0)))
                 reach += net.length[path[i, q]]
             gap, who = ahead(i, net, path, k, s, lane, body, hidden)
             lead = v[who] if who >= 0 else 0.0
             a = idm(v[i], want, gap, lead, acc[who] if who >= 0 else 0.0, manner[i, 2], manner[i, 3], manner[i, 4], 2.2)
             if net.origin[lane[i]] < 0 and k[i] + 1 < path.shape[1] and held[i] != path[i, k[i] + 1]:
-                a = min(a, idm(v[i], want, net.length[lane[i]] - s[i] - body[i, 1], 0.0, 0.0, 0.6, manner[i, 3], manner[i, 4], 1.0))
+                headway, still = (0.2, 1.0) if i == 0 else (0.6, STAND)
+                left = net.length[lane[i]] - s[i] - body[i, 1]
+                a = min(a, idm(v[i], want, left, 0.0, 0.0, headway, manner[i, 3], manner[i, 4], still))
             near = blocked(i, net, path, k, s, body, rogue)
             if near < 1e8:
-                stop = idm(v[i], want, max(near - 1.0, 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0)
+                stop = idm(
+                    v[i], want, max(near - (1.8 if i == 0 else 1.0), 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0
+                )
                 a = min(a, stop)
             if i == target and stage.kind == 2 and trigger >= 0:
                 slow = (t - trigger) * dt
@@ -302,7 +307,7 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                     a = min(a + 1.5, 0.8 * (s[0] + body[0, 1] + stage.gap + body[1, 2] - s[1]) + 1.6 * (v[0] - v[1]))
                 elif t - trigger < 40:
                     a = min(a, max(-stage.hard, 2.0 * (began - stage.low - v[1])))
-            acc[i] = max(a, -HARDEST if i == 0 else -7.5)
+            acc[i] = max(a, -HARDEST, acc[i] - JERK * dt) if i == 0 else max(a, -7.5)
         # -- move
         for i in range(count):
             new = min(max(v[i] + min(acc[i], 2.5) * dt, 0.0), 25.0)

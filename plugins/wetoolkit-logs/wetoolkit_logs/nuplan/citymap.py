@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wetoolkit_driving.types import RoadMap
 
 from wetoolkit.errors import DataError
-from wetoolkit_logs.nuplan.arrays import Arrays, kept
+from wetoolkit_logs.nuplan.arrays import Arrays, identity, kept
 from wetoolkit_logs.nuplan.mapindex import read_map
 from wetoolkit_logs.nuplan.schema import MAP_INDEX
 
@@ -138,6 +138,16 @@ def _take(values: NDArray[np.generic], offset: Int, items: Int) -> tuple[NDArray
     ends = np.cumsum(count)
     at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + count, count)
     return values[at], np.concatenate([[0], ends]).astype(np.int32)
+
+
+@lru_cache(maxsize=4)
+def _city(path: Path, name: str, cache: bool) -> CityMap:
+    return CityMap(path, cache)
+
+
+def city_of(path: Path, cache: bool = True) -> CityMap:
+    """The map in a file as it is now; data sets of one process share it."""
+    return _city(path, identity(path) if path.is_file() else "", cache)
 
 
 def map_file(maps: Path, name: str) -> Path:

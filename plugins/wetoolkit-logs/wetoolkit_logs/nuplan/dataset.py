@@ -31,6 +31,7 @@ from wetoolkit_logs.nuplan.selection import logs_of, presents
 from wetoolkit_logs.recording import blamed
 
 MAGIC = b"SQLite format 3\0"
+DAY = 86_400_000_000  # microseconds
 
 
 class NuPlan:
@@ -79,7 +80,8 @@ class NuPlan:
     def find(
         self, log: str = "", token: str = "", tag: str = "", between: tuple[int, int] | None = None, split: str = ""
     ) -> Sequence[Ref]:
-        """Windows at every frame of a log, with the token or tag, or at a time between two [microseconds, inclusive].
+        """Windows at every frame of a log, with the token or tag, or at a time between two [microseconds, inclusive; from the
+        log's first frame where they are less than a day].
 
         Empty where nothing fits. ``split`` (the first unless given) is what the Refs say; it decides on history and future.
         """
@@ -196,6 +198,8 @@ class NuPlan:
         stride = self.config.stride if chosen.stride is None else chosen.stride
         found = presents(log, chosen, *self._spans(split), stride)
         if between is not None:
+            first = int(log.time[0]) if between[1] < DAY else 0
+            between = first + between[0], first + between[1]
             found = found[(log.time[found] >= between[0]) & (log.time[found] <= between[1])]
         return [Ref(f"{self.name}/{name}/{token:016x}", split, name) for token in log.index["token"][found].tolist()]
 

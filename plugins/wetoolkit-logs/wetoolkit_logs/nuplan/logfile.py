@@ -17,7 +17,7 @@ from wetoolkit.errors import DataError
 from wetoolkit_logs.motion import runs
 from wetoolkit_logs.nuplan.arrays import Arrays, kept
 from wetoolkit_logs.nuplan.boxes import Boxes, ask, of_frames, read_boxes
-from wetoolkit_logs.nuplan.citymap import CityMap
+from wetoolkit_logs.nuplan.citymap import CityMap, Part
 from wetoolkit_logs.nuplan.db import blamed, connect
 from wetoolkit_logs.nuplan.frames import UNSAID, read_frames, vehicle_of
 from wetoolkit_logs.nuplan.way import Way
@@ -31,9 +31,9 @@ ELSEWHERE = 300.0  # metres: a log whose ego is farther from everything on the m
 class Log:
     """A log by its file. Heavy parts are made when they are first asked for, and kept on disk."""
 
-    def __init__(self, path: Path, cache: bool = True) -> None:
+    def __init__(self, path: Path, cache: bool = True, cache_boxes: bool = True) -> None:
         self.path = path
-        self._cache = cache
+        self._cache_boxes = cache and cache_boxes
         if not path.is_file():
             raise DataError("no such log", file=str(path), way_out="check the folder, or make the index again")
         self.index: Arrays = kept([path], "frames", lambda: read_frames(path), cache)
@@ -81,7 +81,9 @@ class Log:
     @cached_property
     def boxes(self) -> Arrays:
         """All boxes, by frame; the first call of all reads the whole log."""
-        return kept([self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache)
+        return kept(
+            [self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache_boxes
+        )
 
     @cached_property
     def _base(self) -> sqlite3.Connection:
@@ -130,14 +132,11 @@ class Log:
         states = self.index["states"][frames]
         centre = states[now, :2].copy()
         path = states[:, :2] if whole else states[now : now + 1, :2]
-        route, blocks = way.whole(frames) if whole else way.along(frames, now)
+        route = way.whole(frames) if whole else way.along(frames, now)
         part = way.city.cut(path.min(0), path.max(0), radius, route, centre)
         states[:, :2] -= centre
         with blamed(self.path):
             boxes = self._found(frames, cached)
-        on_route = np.isin(way.city.arrays["area_fid"][part.areas], blocks)
-        body, block = part.map.lane_area, way.city.arrays["lane_block_fid"][part.lanes]
-        on_route[body[np.isin(block, blocks) & (body >= 0)]] = True
         lit, signals = self._signals(way, part.lanes, frames)
         world = World(
             ego=Ego(states, np.ones(len(frames), bool), self.vehicle),
@@ -145,7 +144,7 @@ class Log:
             map=replace(part.map, lane_signal=lit),
             signals=signals,
             route=np.searchsorted(part.lanes, route).astype(np.int32),
-            on_route=on_route,
+            on_route=on_route(part, way.city.arrays["lane_block_fid"], route),
             dt=dt,
             unavailable=self._unavailable(bool(len(route))),
         )
@@ -153,8 +152,11 @@ class Log:
         return world, (float(origin[0]), float(origin[1]), float(self.index["z"][frames[now]]))
 
     def _unavailable(self, routed: bool) -> tuple[str, ...]:
-        said = dict.fromkeys(self.facts["own"].get("unavailable", ()))
-        missing = {"signals": not len(self.index["light"]), "route": not routed}
+        own = self.facts[
+            "own"
+        ]  # our writer says what its source could not tell: a drive that passes no light has none all the same
+        said = dict.fromkeys(own.get("unavailable", ()))
+        missing = {"signals": not len(self.index["light"]) and not own, "route": not routed}
         return tuple(said | dict.fromkeys(name for name, is_so in missing.items() if is_so))
 
     def _found(self, frames: Int, cached: bool) -> Boxes:
@@ -184,3 +186,12 @@ class Log:
         signal = np.full(len(lanes), -1, np.int32)
         signal[lit] = np.arange(len(lit))
         return signal, np.where(states == UNSAID, np.uint8(Signal.UNKNOWN), states)
+
+
+def on_route(part: Part, block_of: Int, route: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """[P] the roadblocks of the route's lanes, and the polygons of all lanes in those."""
+    found = np.zeros(len(part.areas), bool)
+    of_route = np.isin(block_of[part.lanes], block_of[route])
+    for of in (part.map.lane_area, part.map.lane_roadblock):
+        found[of[of_route & (of >= 0)]] = True
+    return found

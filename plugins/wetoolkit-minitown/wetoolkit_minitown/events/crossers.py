@@ -33,8 +33,8 @@ def crossing_plan(place: Place, rng: np.random.Generator, k: int, s: float, lead
     tracks, start = place.approach(rng, k, s, rng.uniform(*APPROACH))
     stage = Stage(CROSSER, len(tracks) - 1, s, lead, 0.0, 0.0, 0.0, 0.0)
     return Plan(
-        place.way(rng, *tracks), start, cruise(place, rng, tracks[0]), clear=open_road(place, tracks, start, s + 8.0), stage=stage,
-        things=things,
+        place.route(rng, *tracks), start, cruise(place, rng, tracks[0]),
+        clear=open_road(place, tracks, start, s + 8.0), stage=stage, things=things,
     )  # fmt: skip
 
 

@@ -15,8 +15,8 @@ class CrossingCyclist:
 
     name = "crossing-cyclist"
     parameters = (
-        Parameter("speed", 2.8, 5.0, "m/s", "of the ride"),
-        Parameter("back", 0.3, 3.0, "m", "behind the kerb, where they wait"),
+        Parameter("speed", 2.4, 4.2, "m/s", "of the ride"),
+        Parameter("back", 1.5, 4.0, "m", "behind the kerb, where they wait"),
         Parameter("early", -0.1, 0.4, "s", "before the ego's arrival that they are in the lane's middle"),
         Parameter("side", 0.0, 1.0, "1", "below 0.5 from the right, else from the left"),
     )

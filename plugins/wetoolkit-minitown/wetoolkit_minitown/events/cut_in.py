@@ -31,4 +31,4 @@ class CutIn:
         side = 1.0 if place.town.tracks[k].lane == 1 else -1.0
         stage = Stage(CUTTER, 28, 0.0, values["change"], values["deceleration"], values["slower"], values["gap"], side)
         leader = Leader(place.way(rng, other), s + values["ahead"], v + 1.0)
-        return Plan(place.way(rng, k), s, v, leader, (Clear(k, 0.0, s + 80.0), Clear(other, 0.0, s + 80.0)), stage)
+        return Plan(place.route(rng, k), s, v, leader, (Clear(k, 0.0, s + 80.0), Clear(other, 0.0, s + 80.0)), stage)

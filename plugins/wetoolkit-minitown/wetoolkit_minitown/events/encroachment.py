@@ -19,9 +19,9 @@ class Encroachment:
     parameters = (
         Parameter("speed", 6.5, 9.5, "m/s", "of the oncoming car"),
         Parameter("over", 1.9, 3.0, "m", "to its left of its lane's middle"),
-        Parameter("stay", 0.0, 0.5, "s", "after the ego's planned arrival that it begins to swerve back"),
-        Parameter("brake", 1.5, 3.0, "m/s^2", "of the oncoming car from half a second before that arrival on"),
-        Parameter("lead", 2.7, 3.4, "s", "before that arrival that the event begins"),
+        Parameter("stay", -0.3, 0.1, "s", "after the ego's planned arrival that it begins to swerve back"),
+        Parameter("brake", 2.0, 3.0, "m/s^2", "of the oncoming car from half a second before that arrival on"),
+        Parameter("lead", 3.2, 3.8, "s", "before that arrival that the event begins"),
     )
     conflict = "at the ego's speed the two meet head-on in its lane"
 
@@ -34,7 +34,7 @@ class Encroachment:
         k, s = spot
         start = float(rng.uniform(4.0, max(5.0, s - 60.0)))
         stage = Stage(ACTOR, 0, s, 0.0, 0.0, 0.0, 0.0, 0.0)
-        return Plan(place.way(rng, k), start, cruise(place, rng, k), clear=open_road(place, [k], start, s + 20.0), stage=stage)
+        return Plan(place.route(rng, k), start, cruise(place, rng, k), clear=open_road(place, [k], start, s + 20.0), stage=stage)
 
     def stage(self, place: Place, rng: np.random.Generator, values: Values, plan: Plan, rehearsal: Rehearsal) -> Stage | None:
         """The oncoming car's drive: along its lane, and aside of it for a while."""

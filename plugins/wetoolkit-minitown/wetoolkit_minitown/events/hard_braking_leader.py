@@ -27,7 +27,7 @@ class HardBrakingLeader:
         """On any lane: it brakes once the ego has come near on a straight."""
         k = int(rng.choice(place.lanes))
         s = float(rng.uniform(4.0, max(place.net.length[k] - 55.0, 5.0)))
-        way, v = place.way(rng, k), cruise(place, rng, k)
+        way, v = place.route(rng, k), cruise(place, rng, k)
         stage = Stage(BRAKER, round(values["after"] / 0.1), 0.0, 0.0, values["deceleration"], values["low"], values["hold"], 0.0)
         leader = Leader(way.copy(), s + values["gap"], v, 1.0, values["top"])
         return Plan(way, s, v, leader, (Clear(k, s - 22.0, s + values["gap"] + 22.0),), stage)

@@ -16,12 +16,12 @@ class Jaywalker:
 
     name = "jaywalker"
     parameters = (
-        Parameter("speed", 1.2, 2.2, "m/s", "of the walk"),
-        Parameter("inside", 0.8, 2.0, "m", "from the lane's edge into the parking strip, where they stand"),
+        Parameter("speed", 1.0, 1.8, "m/s", "of the walk"),
+        Parameter("inside", 1.2, 2.2, "m", "from the lane's edge into the parking strip, where they stand"),
         Parameter("beyond", 0.35, 0.8, "m", "from the parked car's front"),
         Parameter("early", -0.1, 0.4, "s", "before the ego's arrival that they are in the lane's middle"),
     )
-    conflict = "at the ego's speed both are in the lane's middle at once; about 2 s are left to brake in"
+    conflict = "at the ego's speed both are in the lane's middle at once; 2 to 3 s are left to brake in"
 
     def plan(self, place: Place, rng: np.random.Generator, values: Values) -> Plan | None:
         """Beyond one of the parked cars."""

@@ -36,7 +36,7 @@ def junction_plan(place: Place, rng: np.random.Generator, choices: Pairs) -> tup
     metres = min(rng.uniform(*APPROACH), place.net.length[lane] - 5.0)
     s, v = float(place.net.length[lane] - metres), cruise(place, rng, lane)
     plan = Plan(
-        place.way(rng, lane, mine), s, v, clear=open_road(place, [lane, mine, int(place.net.target[mine])], s, 40.0),
+        place.route(rng, lane, mine), s, v, clear=open_road(place, [lane, mine, int(place.net.target[mine])], s, 40.0),
         stage=Stage(ACTOR, other, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0), lights=_green(place, rng, mine, metres / v),
     )  # fmt: skip
     return plan, other

@@ -20,10 +20,10 @@ class OpeningDoor:
     name = "opening-door"
     parameters = (
         Parameter("reach", 1.0, 1.2, "m", "the door sticks out from the car"),
-        Parameter("step", 0.9, 1.3, "m", "the driver's middle is out of the car's side in the end"),
-        Parameter("lead", 1.9, 2.9, "s", "before the ego's arrival that it begins to open"),
+        Parameter("step", 1.7, 2.1, "m", "the driver's middle is out of the car's side in the end"),
+        Parameter("lead", 2.2, 3.0, "s", "before the ego's arrival that it begins to open"),
     )
-    conflict = "the door and who gets out take up to a metre of a lane that leaves the ego 0.6 m"
+    conflict = "who gets out stands more than a metre inside the lane"
 
     def plan(self, place: Place, rng: np.random.Generator, values: Values) -> Plan | None:
         """At one of the parked cars."""

@@ -18,7 +18,7 @@ from wetoolkit_minitown.town import beside, resample
 Double = NDArray[np.float64]
 Byte = NDArray[np.uint8]
 
-FINEST, MOST = 0.05, 80e6  # metres a cell, cells a raster: a wide map gets coarser cells
+FINEST, MOST = 0.05, 110e6  # metres a cell, cells a raster: a wide map gets coarser cells
 MARGIN = 60.0  # metres of ground painted beyond the map
 CLOSING = 3.0  # metres: half of the widest gap between road and pavement, which is a strip for parking and cycling
 LINE, STOP = 0.13, 0.45  # widths of markings, metres

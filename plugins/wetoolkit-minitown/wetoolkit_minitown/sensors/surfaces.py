@@ -6,7 +6,7 @@ import numpy as np
 from wetoolkit_driving.jit import inner
 
 from wetoolkit_minitown.sensors.codes import Category, Surface
-from wetoolkit_minitown.sensors.noise import grain, noise
+from wetoolkit_minitown.sensors.noise import grain, noise, noise3
 
 # Albedo and Category of each Surface, by code.
 GROUND = np.array([
@@ -25,25 +25,24 @@ CLEAR, FRAME, WALL = 0, 1, 2  # what a place of a facade is
 
 
 @inner
-def ground(code, x, y):  # type: ignore[no-untyped-def]
-    """(r, g, b) of the ground at a place."""
-    r, g, b = GROUND[code, 0], GROUND[code, 1], GROUND[code, 2]
+def ground(code, x, y, span):  # type: ignore[no-untyped-def]
+    """Factors (r, g, b) on a surface's albedo at a place: its texture, without what is finer than ``span`` metres."""
+    fine = span < 0.35
     if code == GRASS:
-        f = 0.55 + 0.5 * noise(x * 0.6, y * 0.6, 1) + 0.4 * noise(x * 5.0, y * 5.0, 2)
+        f = 0.55 + 0.5 * noise(x * 0.6, y * 0.6, 1) + 0.4 * (noise(x * 5.0, y * 5.0, 2) if fine else 0.5)
         dry = 0.25 * noise(x * 0.11, y * 0.11, 3)
-        return r * f * (1 + 1.5 * dry), g * f * (1 + 0.3 * dry), b * f
+        return f * (1 + 1.5 * dry), f * (1 + 0.3 * dry), f
     if code == PAVEMENT:
-        f = 0.82 + 0.2 * noise(x * 0.9, y * 0.9, 4) + 0.12 * grain(np.floor(x * 2.0), np.floor(y * 2.0), 5)
-        if x * 2.0 - np.floor(x * 2.0) < 0.06 or y * 2.0 - np.floor(y * 2.0) < 0.06:
+        f = 0.82 + 0.2 * noise(x * 0.9, y * 0.9, 4) + 0.12 * (grain(np.floor(x * 2.0), np.floor(y * 2.0), 5) if fine else 0.5)
+        if fine and (x * 2.0 - np.floor(x * 2.0) < 0.06 or y * 2.0 - np.floor(y * 2.0) < 0.06):
             f *= 0.72  # joints between slabs
-        return r * f, g * f, b * f
-    f = 0.80 + 0.24 * noise(x * 0.35, y * 0.35, 6) + 0.22 * noise(x * 9.0, y * 9.0, 7)
+        return f, f, f
+    f = 0.80 + 0.24 * noise(x * 0.35, y * 0.35, 6) + 0.22 * (noise(x * 9.0, y * 9.0, 7) if fine else 0.5)
     if code in (WHITE, YELLOW):
-        worn = 0.55 * max(0.0, noise(x * 1.7, y * 1.7, 8) - 0.45)
-        return r * (1 - worn) * f + 0.09 * worn, g * (1 - worn) * f + 0.09 * worn, b * (1 - worn) * f + 0.09 * worn
-    if code != YARD and code != KERB and noise(x * 0.09 + 3.1, y * 0.09, 9) > 0.66:
+        f *= 1 - 0.5 * max(0.0, noise(x * 1.7, y * 1.7, 8) - 0.45)  # worn
+    elif code not in (YARD, KERB) and noise(x * 0.09 + 3.1, y * 0.09, 9) > 0.66:
         f *= 0.84  # where the road was mended
-    return r * f, g * f, b * f
+    return f, f, f
 
 
 @inner
@@ -81,8 +80,10 @@ def wall(r, g, b, u, v, number):  # type: ignore[no-untyped-def]
 
 
 @inner
-def leaves(x, y, z):  # type: ignore[no-untyped-def]
-    """Factor on a crown's colour: clumps of leaves and dark gaps between them."""
-    coarse = noise(x * 1.6 + 0.7 * z, y * 1.6 - 0.9 * z, 31)
-    fine = noise(x * 5.5 - 2.1 * z, y * 5.5 + 2.6 * z, 32)
-    return 0.35 + 0.75 * coarse + 0.65 * fine * fine
+def leaves(x, y, z, far):  # type: ignore[no-untyped-def]
+    """Factor on a crown's colour: clumps of leaves and dark gaps between them, finer the nearer they are."""
+    f = 0.30 + 0.75 * noise3(x * 1.5, y * 1.5, z * 1.5, 31)
+    f += 0.60 * (noise3(x * 5.0, y * 5.0, z * 5.0, 32) if far < 50.0 else 0.5)
+    if far < 22.0:
+        f += 0.75 * (noise3(x * 14.0, y * 14.0, z * 14.0, 33) - 0.5)
+    return max(f, 0.12)

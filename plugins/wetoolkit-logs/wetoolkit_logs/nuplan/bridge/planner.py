@@ -17,7 +17,7 @@ from wetoolkit.kinds import Policy
 from wetoolkit.types import Situation
 from wetoolkit_logs.motion import rear_axle_states
 from wetoolkit_logs.nuplan.bridge.maps import MapView, devkit_layer
-from wetoolkit_logs.nuplan.bridge.worlds import ENDLESS, Frame, Span, lights_of, world_of
+from wetoolkit_logs.nuplan.bridge.worlds import Frame, Span, lights_of, world_of
 
 Double = NDArray[np.float64]
 LATE = 60_000  # microseconds between a frame and its ego state: nuPlan's poses have times of their own
@@ -50,7 +50,7 @@ class Driver:
         ``told``: the devkit's PlannerInput. Errors: ``DataError`` where its history does not end at its own present.
         """
         span = self._span(told)
-        world, origin = world_of(span, self.view, self._route, ENDLESS)
+        world, origin = world_of(span, self.view, self._route)
         world.validate()
         situation = Situation("devkit", "devkit", world, span.now)
         observation = Driving().observe([situation], self.policy.spec)

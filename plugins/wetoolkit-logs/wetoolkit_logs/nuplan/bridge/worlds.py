@@ -20,12 +20,12 @@ from wetoolkit_driving.types import AgentClass, Agents, Control, Ego, RoadMap, S
 from wetoolkit.errors import DataError
 from wetoolkit_logs.motion import SLOWEST, STEERING_LIMIT
 from wetoolkit_logs.nuplan.bridge.maps import MapView
-from wetoolkit_logs.nuplan.way import ONWARD, Way
+from wetoolkit_logs.nuplan.logfile import on_route
+from wetoolkit_logs.nuplan.way import Way
 from wetoolkit_logs.recording import SIZES
 
 Double = NDArray[np.float64]
 EGO = "EGO"  # the devkit's class of the ego itself, which is not one of the others
-ENDLESS = 1 << 20  # lanes: all that are left of a route
 
 
 @dataclass(frozen=True)
@@ -60,21 +60,17 @@ def lights_of(told: Sequence[Any] | None) -> dict[int, Signal]:
     return {int(light.lane_connector_id): Signal[light.status.name] for light in told or ()}
 
 
-def world_of(span: Span, view: MapView, route: Sequence[str], onward: int = ONWARD) -> tuple[World, tuple[float, float, float]]:
+def world_of(span: Span, view: MapView, route: Sequence[str]) -> tuple[World, tuple[float, float, float]]:
     """The world of a span with the map around its present, and its origin.
 
-    ``route``: roadblocks by name; the lanes on it end ``onward`` beyond that of the last frame. Errors: ``DataError``.
+    ``route``: roadblocks by name; the lanes on it end 150 m beyond that of the last frame, as the reader's. Errors: ``DataError``.
     """
     vehicle = vehicle_of(span.present.ego)
     states, valid = ego_states(span, vehicle)
     centre = states[span.now, :2].copy()
     city = view.around(centre, route)
-    way = Way(cast(Any, _drive(span, states, valid, route)), city)
-    lanes, blocks = way.along(np.flatnonzero(valid), int(valid[: span.now].sum()), onward)
+    lanes = Way(cast(Any, _drive(span, states, valid, route)), city).along(np.flatnonzero(valid), int(valid[: span.now].sum()))
     part = city.cut(centre, centre, view.radius, lanes, centre)
-    on_route = np.isin(city.arrays["area_fid"][part.areas], blocks)
-    body, block = part.map.lane_area, city.arrays["lane_block_fid"][part.lanes]
-    on_route[body[np.isin(block, blocks) & (body >= 0)]] = True
     states[:, :2] = np.where(valid[:, None], states[:, :2] - centre, 0.0)
     road, signals = _signals(span, part.map, city.arrays["lane_fid"][part.lanes])
     missing = {"signals": not any(frame.lights for frame in span.frames if frame), "route": not len(lanes)}
@@ -84,7 +80,7 @@ def world_of(span: Span, view: MapView, route: Sequence[str], onward: int = ONWA
         map=road,
         signals=signals,
         route=np.searchsorted(part.lanes, lanes).astype(np.int32),
-        on_route=on_route,
+        on_route=on_route(part, city.arrays["lane_block_fid"], lanes),
         dt=span.dt,
         unavailable=tuple(name for name, is_so in missing.items() if is_so),
     )
@@ -196,4 +192,4 @@ def _drive(span: Span, states: Double, valid: NDArray[np.bool_], route: Sequence
     return SimpleNamespace(index=index, facts={"own": {}, "routes": [[int(name) for name in route]]}, dt=span.dt)
 
 
-__all__ = ["ENDLESS", "Frame", "Span", "agents_of", "ego_states", "lights_of", "vehicle_of", "world_of"]
+__all__ = ["Frame", "Span", "agents_of", "ego_states", "lights_of", "vehicle_of", "world_of"]
