@@ -51,11 +51,12 @@ test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cas
 	  NUMBA_CACHE_DIR=$$venv/numba $$venv/bin/pytest -q $(PDM_TESTS) || exit 1; \
 	done
 
-test-peers: install  ## each variant of the PDM score against its origin: make test-peers PEERS=/folder/of/sources
+test-peers: install  ## the PDM score against its origins, the bridge against nuplan-devkit: make test-peers PEERS=/folder/of/sources
 	@test -n "$(PEERS)" || (echo "give PEERS: a folder with navsim-v1.1, navsim-v2.2, WorldEngine and nuplan-devkit"; exit 2)
 	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
 	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
 	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
+	$(BIN)/python tests/peers/nuplan_bridge.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python)
 
 test-formats: install  ## what we write under its makers' own checks: MetaDrive's for ScenarioNet, ASAM's for OpenDRIVE and OpenSCENARIO
 	test -x build/formats/bin/python || $(PYTHON) -m venv build/formats
