@@ -22,10 +22,11 @@ def _blur(image: Tensor) -> Tensor:
 def ssim(one: Tensor, other: Tensor) -> Tensor:
     """Mean structural similarity of two pictures [H, W, 3] in [0, 1]."""
     a, b = one.permute(2, 0, 1), other.permute(2, 0, 1)
-    mean_a, mean_b, square_a, square_b, both = _blur(torch.cat([a, b, a * a, b * b, a * b])).split(3)
+    mean_a, mean_b, square_a, square_b, both = _blur(torch.cat([a, b, a * a, b * b, a * b])).reshape(5, 3, *a.shape[1:]).unbind()
     spread_a, spread_b, shared = square_a - mean_a**2, square_b - mean_b**2, both - mean_a * mean_b
     likeness = (2 * mean_a * mean_b + C1) / (mean_a**2 + mean_b**2 + C1)
-    return (likeness * (2 * shared + C2) / (spread_a + spread_b + C2)).mean()
+    value: Tensor = (likeness * (2 * shared + C2) / (spread_a + spread_b + C2)).mean()
+    return value
 
 
 def psnr(one: Tensor, other: Tensor) -> float:

@@ -181,7 +181,7 @@ def _step(state: _State, frames: Sequence[Frame], config: FitConfig, seed: int, 
     loss = loss_of(replace(learned, values={**learned.values, **leaves}), frame, config, settings)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
-    if not all(bool(torch.isfinite(gradient).all()) for gradient in gradients.values()):
+    if not all(bool(torch.isfinite(gradient.sum())) for gradient in gradients.values()):
         return replace(state, step=step, skipped=state.skipped + 1)
     rates = _rates(config, state.step, learned.values)
     with torch.no_grad():
@@ -209,10 +209,10 @@ def _densified(learned: Learned, optimiser: Adam, config: FitConfig, generator: 
     if room <= 0:
         return replace(learned, groups=groups)
     rows = mcmc.drawn(values["opacity_logits"].sigmoid(), room, generator)
-    new = mcmc.divided(rows_of(values), rows)
+    copies = mcmc.divided(rows_of(values), rows)
     for name in ROWS:
-        values[name][rows] = new[name]
-        values[name] = torch.cat([values[name], new[name]])
+        values[name][rows] = copies[name]
+        values[name] = torch.cat([values[name], copies[name]])
     optimiser.forget(rows)
     optimiser.grow(room)
     return replace(learned, groups=torch.cat([groups, groups[rows]]))
