@@ -6,6 +6,7 @@ the frames alone. Row 0 is the ego (its box centre, as of everybody else).
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ class Tokens:
     """One scene: A rows of K tokens."""
 
     rows: Int  # [A] row among the world's agents; the ego's is -1
+    names: Int  # [A] hash of the agent's id; the ego's is 0
     frame: Double  # [A, 3] pose at the present, in the world
     velocity: Float  # [A, 2] at the present, in the own frame, m/s
     kind: Byte  # [A] AgentClass, one of KINDS
@@ -62,8 +64,9 @@ def encode(world: World, now: int, spec: TokenSpec) -> Tokens:
     kind, size = _bodies(world, rows)
     found = pieces(world.map, world.signals[:, now], spec)
     points, facts, there = near(found, frame, kind == AgentClass.PEDESTRIAN, spec)
+    names = np.array([0, *(zlib.crc32(world.agents.ids[row].encode()) for row in rows[1:])], np.int64)
     return Tokens(
-        rows, frame, _turned(velocity[:, spec.now], -frame[:, 2]).astype(np.float32), kind, size,
+        rows, names, frame, _turned(velocity[:, spec.now], -frame[:, 2]).astype(np.float32), kind, size,
         np.where(valid[..., None], state, 0.0).astype(np.float32), valid, points, facts, there, left_out,
     )  # fmt: skip
 
