@@ -18,13 +18,16 @@ from wetoolkit_diffusion.controls import CopyConfig, GoalConfig, begin
 from wetoolkit_diffusion.guidance import GuidanceConfig, cost, guided
 from wetoolkit_diffusion.plausible import PlausibilityConfig, best_scores, judge
 from wetoolkit_diffusion.realism import collisions
-from wetoolkit_diffusion.testing import NOW, SPEC, busy, model
+from wetoolkit_diffusion.spec import TokenSpec
+from wetoolkit_diffusion.testing import NOW, SPEC, busy, model, without_lanes
 from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import compose
-from wetoolkit_driving.testing import actor, pedestrian_world, scene, straight_world
+from wetoolkit_driving.testing import actor, pedestrian_world, scenario, scene, straight_world
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
 
 from wetoolkit.errors import ConfigError, ValidationError
+from wetoolkit.kinds import SupportsFit
+from wetoolkit.store import file_digest
 from wetoolkit.testing.data import BehaviourContract
 from wetoolkit.types import Scene, Situation
 
@@ -171,7 +174,7 @@ def test_nobody_attacks_who_cannot() -> None:
 
 def test_guidance_lowers_costs_within_its_trust_region() -> None:
     world = straight_world([actor(12, 0.5, 0, 9.0), actor(20, 3.5, 0, 4.0), actor(28, 3.2, 0, 2.0)])
-    tokens = encode(world, NOW, SPEC)
+    tokens = encode(world, NOW, TokenSpec())
     batch = collate([tokens])
     state, free = torch.from_numpy(tokens.state)[None], torch.zeros(1, 4, 19, dtype=torch.bool)
     free[:, 1:, 3:] = True
@@ -205,7 +208,7 @@ def test_each_reason_is_found_and_counted() -> None:
     assert "collision" in found[2]
     assert "off_road" in found[3]
     assert judge(tokens, world, base, made, ANYTHING, made) == [()] * 4
-    hits = collisions(compose(tokens.frame[:, None], base), tokens)
+    hits = collisions(compose(tokens.frame[:, None], base), tokens.frame, tokens.size)
     assert hits[2, rows[1]] and hits[2, rows[2]] and not hits[2, rows[0]]
 
 
@@ -215,3 +218,32 @@ def test_solvable_is_what_the_ego_can_live_through() -> None:
     good, bad = best_scores([Situation("a", "log", free, NOW), Situation("b", "log", wall, NOW)])
     assert good > 0.8
     assert bad < 0.5
+
+
+def test_a_model_is_fitted_into_a_file_and_moves_traffic(tmp_path: Path) -> None:
+    file = tmp_path / "small.safetensors"
+    settings = {"tokens": {"lines": 8}, "network": {"width": 16, "layers": 1, "heads": 2}, "training": {"steps": 3, "batch": 2}}
+    part = Diffusion(DiffusionConfig.model_validate(settings))
+    assert isinstance(part, SupportsFit)
+    worlds = [busy(), straight_world([actor(15, 3.5, 0, 6.0)])]
+    facts = part.fit([scenario(world, name=f"s{i}") for i, world in enumerate(worlds)], file, 1)
+    assert facts["scenes"] == 2
+    assert facts["steps"] == 3
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["small.safetensors", "small.safetensors.sha256"]
+    (varied,) = behaviour(file).vary(scene(busy()), 1, 0)
+    assert varied.assets["behaviour model"] == file_digest(file)
+
+
+def test_many_road_users_are_modelled_up_to_the_limit_and_the_rest_is_named(checkpoint: Path) -> None:
+    crowd = straight_world([actor(3.0 * i - 150, 3.5 * (i % 2), 0, 2.0) for i in range(60)])
+    (varied,) = behaviour(checkpoint).vary(scene(crowd), 1, 0)
+    changed = np.abs(varied.world.agents.pose - crowd.agents.pose).max(axis=(1, 2)) > 1e-6
+    assert changed.sum() == 31
+    assert "29 beyond the model" in varied.variant
+
+
+def test_an_empty_road_and_a_road_without_lanes_have_variants(checkpoint: Path) -> None:
+    (alone,) = behaviour(checkpoint).vary(scene(straight_world([])), 1, 0)
+    assert "0 moved" in alone.variant
+    (one,) = behaviour(checkpoint).vary(scene(without_lanes(straight_world([actor(20, 0, 0, 3.0)]))), 1, 0)
+    assert "1 moved" in one.variant

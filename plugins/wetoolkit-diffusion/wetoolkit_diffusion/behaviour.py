@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -17,17 +17,21 @@ from wetoolkit_driving.types import Bool, Control, Double, World
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError
-from wetoolkit.types import Clock, Reaction, Scene, Situation
+from wetoolkit.kinds import Progress
+from wetoolkit.store import sum_file
+from wetoolkit.types import Clock, Reaction, Scenario, Scene, Situation
 from wetoolkit_diffusion.attacks import AttackConfig, attack
-from wetoolkit_diffusion.checkpoint import WAY_OUT, Model, load
+from wetoolkit_diffusion.checkpoint import WAY_OUT, Model, load, save
 from wetoolkit_diffusion.controls import CopyConfig, GoalConfig, Hold, begin, copy_goals, hold_goals
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.guidance import GuidanceConfig
+from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, Verdict, best_scores, judge
 from wetoolkit_diffusion.realism import off_road, road
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
+from wetoolkit_diffusion.training import TrainingConfig, fit, windows
 
 REPLANNING = SamplerConfig(steps=4)
 
@@ -48,6 +52,9 @@ class DiffusionConfig(Config):
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
     guidance: GuidanceConfig = Field(default=GuidanceConfig(), description="costs that shape what is generated")
     plausibility: PlausibilityConfig = Field(default=PlausibilityConfig(), description="which variants are kept")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="how `wetool fit` trains it")
+    tokens: TokenSpec = Field(default=TokenSpec(), description="what a scene is to a model that is trained anew")
+    network: NetworkConfig = Field(default=NetworkConfig(), description="size of a network that is trained anew")
 
 
 @dataclass(frozen=True)
@@ -67,7 +74,7 @@ def _loaded(path: str, changed: int) -> Model:
 
 
 class Diffusion:
-    """kinds.Behaviour, with SupportsReaction."""
+    """kinds.Behaviour, with SupportsReaction and SupportsFit."""
 
     def __init__(self, config: DiffusionConfig) -> None:
         self.config = config
@@ -165,6 +172,17 @@ class Diffusion:
         assets = {**scene.assets, "behaviour model": self.model.digest}
         name = f"{scene.id}~diffusion.{seed}.{variant.index}"
         return replace(scene, id=name, world=world, variant="; ".join(words), assets=assets)
+
+    def fit(
+        self, scenarios: Iterable[Scenario[World]], file: Path, seed: int, progress: Progress | None = None
+    ) -> Mapping[str, float | str]:
+        """Train a model on these scenarios into ``file``; a training that was cut short stands beside it until it is done."""
+        c, kept = self.config, file.with_name(f".{file.stem}.training.safetensors")
+        model, about = fit(windows(scenarios, c.tokens), c.tokens, c.network, c.training, seed, kept, progress)
+        save(file, model, about)
+        for path in (kept, sum_file(kept)):
+            path.unlink(missing_ok=True)
+        return about
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""

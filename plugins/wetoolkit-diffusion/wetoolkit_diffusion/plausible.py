@@ -7,7 +7,7 @@ one of a fan of steady accelerations and steering angles - has a PDM score above
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from pydantic import Field
@@ -60,17 +60,12 @@ def judge(
         velocity = tokens.velocity[others].astype(np.float64)
         found["kinematics"] = np.array([violations(one[others], tokens.kind[others], velocity).any() for one in motion], bool)
     if config.collision:
-        found["collision"] = _met(tokens, full)[:, others[1:]].any(1)
+        met = collisions(full[:, 1:], tokens.frame[1:], tokens.size[1:])  # [n, A - 1]
+        found["collision"] = met[:, others[1:]].any(1)
     if config.off_road and world.map.lanes:
         drives = others & (tokens.kind == AgentClass.VEHICLE) & ~logged
         found["off_road"] = off_road(road(world.map), full, tokens.frame)[:, drives].any(1)
     return [tuple(name for name in REASONS if found[name][i]) for i in range(n)]
-
-
-def _met(tokens: Tokens, full: Double) -> Bool:
-    """[n, A - 1] whether somebody other than the ego meets another than the ego."""
-    names = ("rows", "names", "frame", "velocity", "kind", "size", "state", "valid", "points", "facts", "there")
-    return collisions(full[:, 1:], replace(tokens, **{name: getattr(tokens, name)[1:] for name in names}))
 
 
 def best_scores(situations: Sequence[Situation[World]]) -> list[float]:

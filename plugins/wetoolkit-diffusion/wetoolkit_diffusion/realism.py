@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import shapely
 from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, relative
-from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, RoadMap, World
+from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Float, RoadMap, World
 
 from wetoolkit.statistics import Interval, mean_interval
 from wetoolkit_diffusion.kinematics import violations
@@ -70,7 +70,7 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
     truth, there = recorded(tokens, world, now, motion.shape[2])
     away = np.hypot(*np.moveaxis((motion - truth)[..., :2], -1, 0))  # [n, A, T]
     poses = compose(tokens.frame[:, None], motion)  # [n, A, T, 3] in the world
-    hits = collisions(poses, tokens)
+    hits = collisions(poses, tokens.frame, tokens.size)
     area = road(world.map)
     off = off_road(area, poses, tokens.frame)
     bad = np.stack([violations(one, tokens.kind, tokens.velocity.astype(np.float64)).any(-1) for one in motion])
@@ -87,12 +87,15 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
             tally.add(which.name.lower(), name, values[on].tolist(), log)
 
 
-def collisions(poses: Double, tokens: Tokens, every: int = 2) -> Bool:
-    """Whether each agent's box meets another's [n, A] in poses [n, A, T, 3], looked at every ``every`` steps."""
-    length, width = tokens.size[:, 0].astype(np.float64), tokens.size[:, 1].astype(np.float64)
-    i, j = np.triu_indices(len(tokens), 1)
+def collisions(poses: Double, frame: Double, size: Float, every: int = 2) -> Bool:
+    """Whether each agent's box of ``size`` [A, 2] meets another's [n, A] in poses [n, A, T, 3], but did not in ``frame`` [A, 3].
+
+    Looked at every ``every`` steps.
+    """
+    length, width = size[:, 0].astype(np.float64), size[:, 1].astype(np.float64)
+    i, j = np.triu_indices(len(frame), 1)
     reach = np.hypot(length, width) / 2
-    now = box_corners(tokens.frame, length, width)
+    now = box_corners(frame, length, width)
     apart = ~boxes_touch(now[i], now[j])
     i, j = i[apart], j[apart]
     some = poses[:, :, ::every]
