@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -42,7 +43,11 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["cli.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"])
+RUN = ["cli.md", "formats.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"]
+BLIND = pytest.mark.skipif(importlib.util.find_spec("embreex") is None, reason="embreex is not installed")
+
+
+@pytest.mark.parametrize("name", [*RUN, pytest.param("sensors.md", marks=BLIND)])
 def test_marked_blocks_run(name: str, folder: Path) -> None:
     """One script a page, so that later blocks see what earlier ones exported and made."""
     found = blocks(ROOT / "docs" / name, "run")

@@ -36,14 +36,38 @@ def test_kernel_equals_the_readable_text(seed, steps):
 
 
 @settings(deadline=None, max_examples=20)
-@given(st.integers(0, 2**31))
-def test_curvature_elimination_solves_the_dense_problem(seed):
-    rng = np.random.default_rng(seed)
-    speed, turn = rng.uniform(0, 15, (1, 40)), rng.normal(0, 0.05, (1, 40))
-    dense = d.fit_curvature(speed, turn)[0]
-    found = np.empty(40)
-    d.kernels.fit_curvature(speed[0], turn[0], np.empty((2, 40)), found)
-    assert found == pytest.approx(dense, rel=1e-8, abs=1e-10)
+@given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.booleans())
+def test_banded_fits_solve_the_dense_problems(seed, steps, true_jerk):
+    state, plans = random_plans(np.random.default_rng(seed), 1, steps)
+    poses = d.to_world(state, plans)
+    _, turn, speed = d.profiles(poses, true_jerk=true_jerk)
+    found = d.lanes.profiles(poses[0], d.speed_factors(steps, true_jerk=true_jerk))
+    assert found[0] == pytest.approx(speed[0], rel=1e-9, abs=1e-9)
+    assert found[1] == pytest.approx(d.fit_curvature(speed, turn)[0], rel=1e-6, abs=1e-8)
+
+
+def test_a_plan_that_stands_and_turns_keeps_its_first_curvature():
+    """Where nothing moves, only 1e-10 k_0^2 holds the curvature: a difference of large numbers would lose it."""
+    lanes, slab, speed, turn = d.lanes, d.lanes.new_slab(40), np.full((1, 40), 1e-6), np.full((1, 40), 1e-3)
+    rows = slab[: 40 * lanes.ROW].reshape(40, lanes.ROW)
+    rows[:, lanes.PLAN_SPEED], rows[:, lanes.TURN] = speed[0], turn[0]
+    lanes._fit_curvatures(slab, 40)
+    assert rows[:, lanes.PLAN_CURVATURE] == pytest.approx(d.fit_curvature(speed, turn)[0], rel=1e-6)
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.floats(-1e6, 1e6))
+def test_cosine_and_sine_are_the_librarys(angle):
+    found = np.array(d.lanes.cos_sin(angle))
+    assert np.abs(found - [np.cos(angle), np.sin(angle)]).max() <= 2.3e-16
+
+
+def test_a_car_has_the_same_bits_in_every_lane():
+    state, plans = random_plans(np.random.default_rng(2), 37)
+    whole = d.track_and_simulate(state, plans)
+    turned = np.roll(np.arange(37), 5)
+    assert (d.track_and_simulate(state[turned], plans[turned]) == whole[turned]).all()
+    assert (d.track_and_simulate(state[3:9], plans[3:9]) == whole[3:9]).all()
 
 
 def test_curvature_fit_is_the_least_squares_minimum():

@@ -131,8 +131,7 @@ def test_driving_is_simulating_and_scoring(variant: Variant):
     rng = np.random.default_rng(3)
     scene = random_scene(rng)
     poses = random_poses(rng, scene, 40)
-    fit = dynamics.speed_fit(STEPS, 0.1, variant.true_jerk)
-    states = dynamics.kernels.simulate(np.repeat(scene.ego[None], 40, 0), poses, fit, scene.vehicle.wheel_base, STEPS)
+    states = dynamics.simulate(np.repeat(scene.ego[None], 40, 0), poses, scene.vehicle, true_jerk=variant.true_jerk)
     assert_equal(kernels.drive(scene, poses, variant, every_state=True), kernels.score(scene, states, variant=variant))
     assert kernels.drive(scene, poses, variant).areas.shape == (40, 0, 3)
     assert_equal(kernels.drive(scene, poses, variant), kernels.drive(scene, poses, variant, every_state=True), but=("areas",))
@@ -238,11 +237,11 @@ def test_a_map_as_wide_as_a_country_is_indexed_in_bounded_memory():
 @pytest.mark.parametrize("states", [9, 20, 41, 42, 57])
 @pytest.mark.parametrize(("value", "rate"), [(41, 41), (8, 15)])
 def test_filters_are_scipys(states: int, value: int, rate: int):
-    values, out = np.random.default_rng(states).normal(size=states), np.empty(states)
+    values, out = np.random.default_rng(states).normal(size=(states, 16)), np.empty((states, 16))
     filters = make_filters(states, 0.1, value, rate)
     for kind, (window, order, derivative) in enumerate(((value, 2, 0), (8, 2, 0), (rate, 2, 1), (5, 3, 2), (5, 2, 1))):
-        _apply(filters, kind, values, out)
-        expected = savgol_filter(values, min(window, states), order, deriv=derivative, delta=0.1)
+        _apply(filters, kind, values, out, np.empty((4, 16)))
+        expected = savgol_filter(values, min(window, states), order, deriv=derivative, delta=0.1, axis=0)
         assert out == pytest.approx(expected, rel=1e-11, abs=1e-11)
 
 

@@ -1,7 +1,8 @@
 """The kinematic bicycle and the LQR tracker that turn a plan into what the car does, as the PDM score of NAVSIM v1.1 has them.
 
 Read top to bottom: plan -> reference poses -> speed and curvature profiles -> tracker -> bicycle. This is the readable version,
-vectorised over N plans; ``track_and_simulate`` and ``step`` run its twins in ``dynamics_kernels`` (equal to 1e-9 in the tests).
+vectorised over N plans; ``track_and_simulate`` runs its twin in ``dynamics_lanes``, ``step`` that in ``dynamics_kernels`` (equal to
+1e-9 in the tests).
 States are [.., 11] as in ``types``: rear axle x, y, heading, then velocities and accelerations in the car's own frame, steering,
 steering rate, yaw rate, yaw acceleration. Source: NAVSIM v1.1 / nuplan-devkit 1.2 as described in the PDM-score reference,
 sections 1-3; its regularisation matrix is kept as NAVSIM has it (see ``speed_regulariser``).
@@ -17,6 +18,7 @@ from numpy.typing import NDArray
 
 from wetoolkit.types import require, require_finite
 from wetoolkit_driving import dynamics_kernels as kernels
+from wetoolkit_driving import dynamics_lanes as lanes
 from wetoolkit_driving.geometry import wrap_angle
 from wetoolkit_driving.types import Vehicle
 
@@ -140,6 +142,23 @@ def speed_fit(steps: int, dt: float = DT, true_jerk: bool = False) -> Double:
     return fit
 
 
+@lru_cache(maxsize=8)
+def speed_factors(steps: int, dt: float = DT, true_jerk: bool = False) -> Double:
+    """[T, 3]: the problem of ``speed_fit`` factored, for T steps in place of T^2.
+
+    In the speeds themselves its normal matrix has five diagonals, L D L^T: row t is L[t + 1, t], L[t + 2, t] and 1 / D[t], and
+    (dt displacement) is the right side.
+    """
+    penalty = speed_regulariser(steps, true_jerk) @ np.linalg.inv(integrator(steps, dt))
+    root = np.linalg.cholesky(dt**2 * np.eye(steps) + SPEED_PENALTY * penalty.T @ penalty)
+    diagonal = np.diag(root)
+    factors = np.zeros((steps, 3))
+    for below in (1, 2):
+        factors[: steps - below, below - 1] = np.diag(root, -below) / diagonal[: steps - below]
+    factors[:, 2] = 1.0 / diagonal**2
+    return factors
+
+
 def profiles(poses: Double, dt: float = DT, true_jerk: bool = False) -> tuple[Double, Double, Double]:
     """Displacements along the heading, heading changes and fitted speeds, each [N, T], of poses [N, T + 1, 3]."""
     move = np.diff(poses[..., :2], axis=1)  # [N, T, 2]
@@ -229,7 +248,7 @@ def simulate(
     # copies: arrays that may not be written to would be compiled for once more
     initial, poses = np.array(initial, np.float64, order="C"), np.ascontiguousarray(poses, np.float64)
     count = length if steps is None else min(steps, length)
-    return kernels.simulate(initial, poses, speed_fit(length, DT, true_jerk), (vehicle or Vehicle()).wheel_base, count)
+    return lanes.simulate(initial, poses, speed_factors(length, DT, true_jerk), (vehicle or Vehicle()).wheel_base, count)
 
 
 def track_and_simulate(
@@ -266,7 +285,7 @@ def plan_reference(state: Double, plan: Double) -> Reference:
     plan = np.asarray(plan, np.float64)
     check_plans(plan, "plan")
     poses = np.ascontiguousarray(to_world(np.asarray(state, np.float64)[None], plan[None])[0])
-    speed, curvature = kernels.profiles(poses, speed_fit(len(plan)))
+    speed, curvature = lanes.profiles(poses, speed_factors(len(plan)))
     return Reference(poses, speed, curvature)
 
 

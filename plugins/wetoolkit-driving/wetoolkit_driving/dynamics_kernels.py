@@ -1,8 +1,5 @@
-"""Numba twins of ``dynamics``, one car at a time. The text to read is ``dynamics``; tests hold the two equal.
-
-Sines and cosines of a plan's headings are made once and used by the speed fit and by the tracker; a heading's own and the tangent
-of the steering angle go from one step to the next.
-"""
+"""Numba twins of ``dynamics`` for one car and one step, and of the way from plans to world poses; for many cars that drive whole
+plans see ``dynamics_lanes``. The text to read is ``dynamics``; tests hold the two equal."""
 
 from __future__ import annotations
 
@@ -15,30 +12,6 @@ from wetoolkit_driving.jit import kernel
 
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
-
-
-@kernel
-def fit_curvature(speed: Double, turn: Double, work: Double, curvature: Double) -> None:
-    """Write the curvatures [T] that explain heading changes [T] at speeds [T]; ``work`` is [2, T] of scratch.
-
-    In the unknowns k_i themselves the normal matrix is tridiagonal: (dt v_i)^2 on the diagonal plus 1e-2 (k_{i+1} - k_i)^2 / dt^2
-    and 1e-10 k_0^2, solved by elimination without pivoting (it is positive definite).
-    """
-    steps = speed.shape[0]
-    dt, smooth = 0.1, 1e-2 / 0.1**2
-    diagonal, right = work[0], work[1]
-    # LDL^T by the excess over `smooth`, which is known exactly: nothing is subtracted, so that k_0 keeps its digits at standstill
-    excess, carried = (dt * speed[0]) ** 2 + 1e-10, 0.0
-    for i in range(steps):
-        diagonal[i] = excess
-        right[i] = dt * speed[i] * turn[i] + carried
-        if i < steps - 1:
-            share = smooth / (smooth + excess)
-            carried = share * right[i]
-            excess = excess * share + (dt * speed[i + 1]) ** 2
-    curvature[steps - 1] = right[steps - 1] / diagonal[steps - 1]
-    for i in range(steps - 2, -1, -1):
-        curvature[i] = (right[i] + smooth * curvature[i + 1]) / (smooth + diagonal[i])
 
 
 @kernel
@@ -144,54 +117,3 @@ def advance(state: Double, poses: Double, speed: Double, curvature: Double, inde
     acceleration, rate = _command(rows, 0, poses, math.cos(turned), math.sin(turned), speed, curvature, index, wheel_base)
     _move(rows, 0, math.cos(state[2]), math.sin(state[2]), math.tan(state[7]), acceleration, rate, wheel_base)
     after[:] = rows[1]
-
-
-@kernel
-def fit_plan(poses: Double, fit: Double, trig: Double, work: Double, speed: Double, curvature: Double) -> None:
-    """Write the speeds and curvatures [T] that fit world poses [T + 1, 3], and cos and sin of their headings into ``trig`` [T, 2].
-
-    ``fit`` is ``dynamics.speed_fit(T)``, which is symmetric; ``work`` is [3, T] of scratch.
-    """
-    steps, turn = fit.shape[0], work[2]
-    speed[:] = 0.0
-    for j in range(steps):
-        trig[j, 0], trig[j, 1] = math.cos(poses[j, 2]), math.sin(poses[j, 2])
-        along = (poses[j + 1, 0] - poses[j, 0]) * trig[j, 0] + (poses[j + 1, 1] - poses[j, 1]) * trig[j, 1]
-        turn[j] = _wrapped(poses[j + 1, 2] - poses[j, 2])
-        for i in range(steps):
-            speed[i] += fit[j, i] * along
-    fit_curvature(speed, turn, work, curvature)
-
-
-@kernel
-def profiles(poses: Double, fit: Double) -> tuple[Double, Double]:
-    """Fitted speeds and curvatures [T] of world poses [T + 1, 3]; ``fit`` is ``dynamics.speed_fit(T)``."""
-    steps = fit.shape[0]
-    speed, curvature = np.empty(steps), np.empty(steps)
-    fit_plan(poses, fit, np.empty((steps, 2)), np.empty((3, steps)), speed, curvature)
-    return speed, curvature
-
-
-@kernel
-def drive(initial: Double, poses: Double, fit: Double, wheel_base: float, scratch: Double, states: Double, trig: Double) -> None:
-    """Write states [S + 1, 11] from ``initial`` [11] along world poses [T + 1, 3] (S <= T), and cos and sin of their headings into
-    ``trig`` [S + 1, 2]. ``scratch`` is [7, T]."""
-    plan, speed, curvature = scratch[5:].reshape(-1, 2), scratch[0], scratch[1]
-    fit_plan(poses, fit, plan, scratch[2:5], speed, curvature)
-    states[0] = initial
-    slope = math.tan(initial[7])
-    for i in range(states.shape[0]):
-        trig[i, 0], trig[i, 1] = math.cos(states[i, 2]), math.sin(states[i, 2])
-        if i < states.shape[0] - 1:
-            acceleration, rate = _command(states, i, poses, plan[i, 0], plan[i, 1], speed, curvature, i, wheel_base)
-            slope = _move(states, i, trig[i, 0], trig[i, 1], slope, acceleration, rate, wheel_base)
-
-
-@kernel
-def simulate(initial: Double, poses: Double, fit: Double, wheel_base: float, steps: int) -> Double:
-    """States [N, steps + 1, 11] of N cars from ``initial`` [N, 11] along world poses [N, T + 1, 3]."""
-    count = initial.shape[0]
-    states, trig, scratch = np.empty((count, steps + 1, 11)), np.empty((steps + 1, 2)), np.empty((7, fit.shape[0]))
-    for n in range(count):
-        drive(initial[n], poses[n], fit, wheel_base, scratch, states[n], trig)
-    return states

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import pickle
 from collections.abc import Callable
@@ -96,6 +97,16 @@ def folder(tmp_path: Path) -> Callable[..., Path]:
         return place
 
     return write
+
+
+@pytest.fixture(scope="session")
+def drive() -> Callable[..., Any]:
+    """The factory of random drives that the tests of nuPlan's writer use as well."""
+    spec = importlib.util.spec_from_file_location("random_drives", Path(__file__).parent / "nuplan" / "conftest.py")
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.random_drive
 
 
 @pytest.fixture(scope="session")

@@ -26,6 +26,24 @@ def components() -> list[Component]:
             summary="Argoverse 2 sensor logs and motion-forecasting scenarios",
             contract="1.1",
         ),
+        Component(
+            kind="dataset",
+            name="nuplan",
+            domain="driving",
+            target="wetoolkit_logs.nuplan.dataset:NuPlan",
+            config="wetoolkit_logs.nuplan.dataset:NuPlanConfig",
+            summary="nuPlan logs (.db) and maps (.gpkg), 2 to 20 Hz, with sensor files; NAVSIM's filters select splits",
+            contract="1.1",
+        ),
+        Component(
+            kind="dataset",
+            name="worldengine",
+            domain="driving",
+            target="wetoolkit_logs.worldengine:WorldEngine",
+            config="wetoolkit_logs.worldengine:WorldEngineConfig",
+            summary="scenes of World Engine's all_scenarios.pkl",
+            contract="1.1",
+        ),
     ]
 
 
@@ -33,6 +51,18 @@ def components() -> list[Component]:
 def exporters() -> list[Exporter]:
     """The formats that recordings can be written in."""
     return [
+        Exporter(
+            name="scenarionet",
+            domain="driving",
+            target="wetoolkit_logs.scenarionet_writer:write",
+            summary="a ScenarioNet/MetaDrive database: a pickle a scene and its summaries, map and signals included",
+        ),
+        Exporter(
+            name="openscenario",
+            domain="driving",
+            target="wetoolkit_logs.openscenario.writer:write",
+            summary="OpenSCENARIO 1.1 trajectories (.xosc) on OpenDRIVE 1.7 roads (.xodr), for other simulators to replay",
+        ),
         Exporter(
             name="nuplan",
             domain="driving",

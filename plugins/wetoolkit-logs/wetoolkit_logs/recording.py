@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +72,9 @@ class Recording:
     lights: Mapping[str, NDArray[np.uint8]]  # lane feature id -> [T] Signal
     features: Mapping[str, Mapping[str, Any]]  # map features as in the file
     counts: Mapping[str, int]  # what was mended while reading
+    begin: int = 0  # nanoseconds of the first step on the recording's own clock, where sensor files are named by it
+    height: Double | None = None  # [T] of the ground under the ego, metres in the file's frame, where known
+    extras: Mapping[str, Any] = field(default_factory=dict)  # what our own writer kept (``wetoolkit_logs.kept``)
 
 
 def read(path: Path, limit: int = 1 << 30) -> Recording:
@@ -121,7 +124,10 @@ def _parse(raw: Any, file: str) -> Recording:
     counts["one_step_tracks"] += sum(int(track.valid.sum()) == 1 for track in others)
     lights = _lights(raw.get("dynamic_map_states") or {}, times, grid, counts, file)
     dataset = str(metadata.get("dataset", "")).lower()
-    return Recording(file, scene, dataset, len(grid), ego, others, lights, features, {k: n for k, n in counts.items() if n})
+    extras = metadata.get("wetoolkit", {})
+    _check(isinstance(extras, Mapping), f"a {type(extras).__name__}", "metadata.wetoolkit", file)
+    seen = {name: count for name, count in counts.items() if count}
+    return Recording(file, scene, dataset, len(grid), ego, others, lights, features, seen, extras=extras)
 
 
 def _check(condition: bool, what: str, field: str, file: str) -> None:
@@ -200,8 +206,14 @@ def _track(name: str, raw: Any, times: Double, grid: Double, file: str, counts: 
         numbers, valid = _resampled(numbers, valid, times, grid)
     numbers[:, 2] = (numbers[:, 2] + np.pi) % (2 * np.pi) - np.pi
     numbers[~valid] = 0
-    kind = CLASSES.get(str(raw.get("type")), AgentClass.GENERIC_OBJECT)
-    return Track(name, kind, numbers[:, :3], numbers[:, 3:], valid, size)
+    return Track(name, _class(raw), numbers[:, :3], numbers[:, 3:], valid, size)
+
+
+def _class(raw: Mapping[str, Any]) -> AgentClass:
+    """By the type, unless our own writer names a class that the format has no type for."""
+    kept = raw.get("metadata")
+    named = str(kept.get("wetoolkit_class")) if isinstance(kept, Mapping) else ""
+    return AgentClass[named] if named in AgentClass.__members__ else CLASSES.get(str(raw.get("type")), AgentClass.GENERIC_OBJECT)
 
 
 def _size(state: Mapping[str, Any], valid: Bool, name: str, file: str) -> tuple[float, float, float]:

@@ -97,11 +97,18 @@ def _lane(
     if nuscenes and limit:  # the converter writes 100 km/h on every connector, whatever the road
         counts["speed_limits_made_up"] += 1
         limit = 0.0
-    connects = bool(feature.get("interpolating")) if "interpolating" in feature else "polygon" not in feature and nuscenes
+    connects = _connects(feature, nuscenes)
     if area is None:
         counts["lanes_widened_to_an_area"] += 1
         area = _widen(line, _half_width(feature, half_width))
     return Lane(name, line, area, AreaKind.LANE_CONNECTOR if connects else AreaKind.LANE, limit)
+
+
+def _connects(feature: Mapping[str, Any], nuscenes: bool) -> bool:
+    """nuScenes conversions give connectors no polygon, nuPlan's call them unstructured."""
+    if "interpolating" in feature:
+        return bool(feature["interpolating"])
+    return feature["type"] == "LANE_SURFACE_UNSTRUCTURE" or ("polygon" not in feature and nuscenes)
 
 
 def points_of(points: Any) -> Double:

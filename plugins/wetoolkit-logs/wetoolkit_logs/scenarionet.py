@@ -16,12 +16,13 @@ from typing import Any, Literal
 from pydantic import Field
 
 from wetoolkit.errors import DataError
-from wetoolkit_logs import motion, scenes
+from wetoolkit_logs import kept, motion, scenes
 from wetoolkit_logs.index import Source
-from wetoolkit_logs.recording import Recording, read
+from wetoolkit_logs.recording import LANES, Recording, read
 from wetoolkit_logs.scenes import SceneConfig, SceneDataset
 from wetoolkit_logs.window import SceneData
 
+MERGED = "all_scenarios.pkl"  # World Engine's
 NOT_SCENES = ("dataset_summary.pkl", "dataset_mapping.pkl")
 
 
@@ -46,13 +47,11 @@ class ScenarioNet(SceneDataset[ScenarioNetConfig]):
 
     @classmethod
     def recognise(cls, path: Path) -> Mapping[str, Any] | None:
-        """A folder of pickles, or one of ScenarioNet's ``dataset_summary.pkl``; World Engine's file of many scenes is none."""
-        if not path.is_dir():
+        """A folder of pickles, a scene each; one that holds World Engine's file of many scenes is none."""
+        files = sorted(path.rglob("*.pkl")) if path.is_dir() else []
+        if not files or any(file.name == MERGED for file in files):
             return None
-        first = next((file for file in sorted(path.rglob("*.pkl")) if file.name != "all_scenarios.pkl"), None)
-        if first is None:
-            return None
-        with first.open("rb") as file:
+        with files[0].open("rb") as file:
             return {"folder": str(path)} if file.read(1) == pickle.PROTO else None
 
     def sources(self) -> list[Source]:
@@ -76,7 +75,9 @@ class ScenarioNet(SceneDataset[ScenarioNetConfig]):
 
 
 def prepare(recording: Recording, config: ScenarioNetConfig) -> SceneData:
-    """A recording, repaired and with its roads and route."""
+    """A recording, repaired and with its roads and route; what our own writer wrote is taken as it is."""
+    if recording.extras:
+        return own(recording)
     counts = Counter(recording.counts)
     nuscenes = config.repairs == "nuscenes" or (config.repairs == "auto" and "nuscenes" in recording.dataset)
     rear_axle = config.reference == "rear-axle" or (config.reference == "auto" and "nuscenes" in recording.dataset)
@@ -86,3 +87,15 @@ def prepare(recording: Recording, config: ScenarioNetConfig) -> SceneData:
     others = tuple(motion.refit_velocity(track) for track in recording.others) if nuscenes else recording.others
     counts["velocities_refitted"] += len(others) if nuscenes else 0
     return scenes.prepare(recording, ego, others, config, nuscenes, counts)
+
+
+def own(recording: Recording) -> SceneData:
+    """A recording of our own writer: nothing is repaired, roads and route are those it was written with."""
+    counts = Counter(recording.counts)
+    vehicle = kept.vehicle_of(recording)
+    ego = kept.ego_of(recording, vehicle) or motion.ego_of(recording, vehicle, False, False, counts)
+    lanes = {str(name): f for name, f in recording.features.items() if isinstance(f, Mapping) and f.get("type") in LANES}
+    roads = kept.roads_of(recording, lanes)
+    seen = {name: count for name, count in counts.items() if count}
+    route = kept.route_of(recording, roads)
+    return SceneData(recording.scene, recording.dataset, ego, recording.others, recording.lights, roads, route, seen)

@@ -158,6 +158,7 @@ class SceneDataset(ABC, Generic[C]):
             f"classes (in {len(scenes)} scenes)": ", ".join(f"{kind} {count}" for kind, count in kinds.most_common()) or "none",
             "map": f"{sum(len(data.roads.lanes) for data in scenes)} lanes in these",
             "signals": f"{sum(len(data.lights) for data in scenes)} in these",
+            "recorded for": ", ".join(sorted({data.dataset for data in scenes if data.dataset})) or "not told",
             "sensors": self.sensed(),
             "licence": self.licence,
         }
@@ -236,6 +237,14 @@ class SceneDataset(ABC, Generic[C]):
         """The longest stretch [start, stop) in which the ego is known."""
         return max(self._known()[scene].runs, key=lambda run: run[1] - run[0])
 
+    def _stretch(self, ref: Ref) -> tuple[str, int, int, int]:
+        """Scene, present step, first step and the one after the last, of a window or of a whole recording."""
+        if ref.id in self._known():
+            start, stop = self._span(ref.id)
+            return ref.id, start, start, stop
+        scene, now = self._address(ref)
+        return scene, now, now - self._history, now + self._future + 1
+
     def _address(self, ref: Ref) -> tuple[str, int]:
         """Scene and step of a Ref of this folder."""
         scene, _, step = ref.id.removeprefix(f"{self.name}/").rpartition("/")
@@ -266,4 +275,5 @@ def prepare(
     counts["scenes_without_a_route"] += not way
     counts["route_gaps"] += sum(b not in built.lanes[a].next for a, b in pairwise(way))
     seen = {name: count for name, count in counts.items() if count}
-    return SceneData(recording.scene, recording.dataset, ego, others, recording.lights, built, tuple(way), seen)
+    return SceneData(recording.scene, recording.dataset, ego, others, recording.lights, built, tuple(way), seen,
+                     recording.begin, recording.height)  # fmt: skip

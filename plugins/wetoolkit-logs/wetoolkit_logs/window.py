@@ -33,6 +33,8 @@ class SceneData:
     roads: Roads
     route: tuple[int, ...]  # lanes, in order
     counts: Mapping[str, int]  # what was repaired
+    begin: int = 0  # nanoseconds of the first step on the recording's own clock
+    height: Double | None = None  # [T] of the ground under the ego, metres, where known
 
 
 @dataclass(frozen=True)
@@ -63,20 +65,21 @@ def cut(data: SceneData, now: int, history: int, future: int, radius: float) -> 
         route=np.array(route, np.int32),
         on_route=np.array([area.on_route for area in areas], bool),
         dt=DT,
-        unavailable=tuple(missing),
+        unavailable=tuple(dict.fromkeys(missing)),
     )
-    return world, (float(origin[0]), float(origin[1]), 0.0)
+    height = 0.0 if data.height is None else float(data.height[now])
+    return world, (float(origin[0]), float(origin[1]), height)
 
 
 def _areas(data: SceneData, inside: Sequence[int], frame: BaseGeometry) -> list[_Area]:
     """Areas of the lanes (in their order), then their roadblocks, the surface and the rest."""
     roads = data.roads
-    routed = {roads.lanes[i].block for i in data.route}
+    routed = {roads.lanes[i].block for i in data.route} - {-1}
     lanes = [roads.lanes[i] for i in inside]
     surface = pieces(roads.surface.intersection(frame))
     return [
         *(_Area(lane.id, lane.kind, lane.area, lane.block in routed) for lane in lanes),
-        *(_Area(f"block/{b}", *roads.blocks[b], b in routed) for b in sorted({lane.block for lane in lanes})),
+        *(_Area(f"block/{b}", *roads.blocks[b], b in routed) for b in sorted({lane.block for lane in lanes} - {-1})),
         *(_Area(f"surface/{k}", AreaKind.ROADBLOCK, piece) for k, piece in enumerate(surface)),
         *(_Area(*other) for other in roads.others if other[2].intersects(frame)),
     ]
@@ -119,7 +122,7 @@ def _road_map(data: SceneData, inside: Sequence[int], areas: Sequence[_Area], or
         lane_xy=_stacked(lines),
         lane_offset=_offsets(lines),
         lane_area=np.arange(len(lanes), dtype=np.int32),
-        lane_roadblock=np.array([at[f"block/{lane.block}"] for lane in lanes], np.int32),
+        lane_roadblock=np.array([at.get(f"block/{lane.block}", -1) for lane in lanes], np.int32),
         lane_left=np.array([row.get(lane.left, -1) for lane in lanes], np.int32),
         lane_right=np.array([row.get(lane.right, -1) for lane in lanes], np.int32),
         lane_speed_limit=np.array([lane.speed_limit for lane in lanes], np.float32),

@@ -7,7 +7,7 @@ from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 
 SMALL = {
     "train_towns": 2, "val_towns": 1, "test_towns": 2, "train_logs": 5, "fleet_logs": 3, "val_logs": 2, "test_logs": 4,
-    "val_staged": 4, "test_staged": 12, "rare_rate": 0.2, "fleet_rare_rate": 0.34,
+    "val_staged": 4, "test_staged": 27, "rare_rate": 0.2, "fleet_rare_rate": 0.34,
 }  # fmt: skip
 
 

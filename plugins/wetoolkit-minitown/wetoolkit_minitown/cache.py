@@ -20,11 +20,11 @@ def default_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "wetoolkit" / "minitown"
 
 
-@lru_cache(maxsize=1)
-def code_version() -> str:
-    """A hash of this package's sources: logs of another version are not read."""
-    digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+@lru_cache(maxsize=2)
+def code_version(*parts: str) -> str:
+    """A hash of the sources in these folders of the package, those of a log unless given: what another version made is not read."""
+    digest, here = hashlib.sha256(), Path(__file__).parent
+    for source in sorted(path for part in parts or ("", "events") for path in (here / part).glob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()[:12]
 

@@ -3,73 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from types import MappingProxyType
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.spatial import cKDTree
 from wetoolkit_driving.types import AgentClass, Vehicle
 
-from wetoolkit_minitown.network import Net, Paths, build_net, build_paths
-from wetoolkit_minitown.roadmap import TownMap, build_map
-from wetoolkit_minitown.town import BIKE, CAR, CYCLE, DS, LANE, NEVER, Town, beside, build_town, heading
-from wetoolkit_minitown.traffic import BRAKER, CROSSER, CUTTER, NONE, Drivers, Stage, Standers, Walkers
+from wetoolkit_minitown.events import EVENTS
+from wetoolkit_minitown.events.base import CYCLIST, PERSON, REST, Clear, Leader, Plan, Thing, cruise, draw
+from wetoolkit_minitown.place import Place
+from wetoolkit_minitown.town import CAR, CYCLE, DS, LANE, NEVER, beside, heading
+from wetoolkit_minitown.traffic import Drivers, Stage, Standers, Walkers
 
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
+Spot = tuple[int, float, float]  # track, metres, m/s
 
-STAGED: Mapping[str, int] = MappingProxyType(
-    {"jaywalker": CROSSER, "crossing-cyclist": CROSSER, "hard-braking-leader": BRAKER, "cut-in": CUTTER}
-)
-WAYS, WALKS = 16, 24  # tracks of a driver's way, walks of a walker's
+WALKS = 24  # walks of a walker's way
 EGO = Vehicle()
-EGO_MANNER = (0.95, 30.0, 1.25, 1.5, 2.2)
-REST = Stage(NONE, 0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
-
-
-@dataclass(frozen=True)
-class Place:
-    """A town with its tables, made once and used by all its logs."""
-
-    name: str
-    town: Town
-    net: Net
-    paths: Paths
-    map: TownMap
-
-    @classmethod
-    def build(cls, name: str, seed: tuple[int, ...]) -> Place:
-        """The town of a seed."""
-        town = build_town(np.random.default_rng(seed))
-        return cls(name, town, build_net(town), build_paths(town), build_map(town))
-
-    @cached_property
-    def lanes(self) -> Int:
-        """Tracks that are lanes for cars."""
-        return np.flatnonzero(np.asarray(self.net.kind == CAR))
-
-    @cached_property
-    def bike_lanes(self) -> Int:
-        """Tracks that are cycle tracks along roads."""
-        return np.flatnonzero(np.asarray(self.net.kind == BIKE))
-
-    @cached_property
-    def onward(self) -> list[list[int]]:
-        """For each walk in each direction (2 x index + 1 if backwards) those that lead on from its end."""
-        touching: dict[int, list[int]] = {}
-        for w, (a, b) in enumerate(self.paths.ends.tolist()):
-            touching.setdefault(a, []).append(2 * w)
-            touching.setdefault(b, []).append(2 * w + 1)
-        ends = [end for a, b in self.paths.ends.tolist() for end in (b, a)]
-        return [[c for c in touching[end] if c // 2 != code // 2] for code, end in enumerate(ends)]
-
-    @cached_property
-    def broad(self) -> Int:
-        """Lanes of roads with two lanes each way that are long enough to be cut in on."""
-        wide = [self.town.roads[self.town.tracks[k].road].lanes > 1 and self.net.length[k] > 100 for k in self.lanes]
-        picked: Int = self.lanes[np.array(wide, bool)]
-        return picked
+EGO_MANNER = (0.98, 30.0, 1.2, 1.9, 2.2, 3.0)
+AROUND = 280.0  # metres around the ego's start within which there is traffic
+CLOSE = 5.5  # metres between centres at which others are in the way of an actor
 
 
 @dataclass(frozen=True)
@@ -82,99 +37,158 @@ class Density:
 
 
 @dataclass(frozen=True)
+class Temper:
+    """How busy and how hasty the traffic of one log is."""
+
+    busy: float  # share of the density's numbers that are there
+    speed: float  # factor of everybody's speed but the ego's
+    headway: float  # factor of everybody's headway
+    patience: float  # seconds to those with the right of way that drivers who give way find enough
+
+    @classmethod
+    def draw(cls, rng: np.random.Generator) -> Temper:
+        """Evenly from quiet to busy and from calm to hasty."""
+        hasty = rng.random()
+        return cls(rng.uniform(0.35, 1.0), 0.92 + 0.13 * hasty, 1.2 - 0.3 * hasty, 5.2 - 1.6 * hasty)
+
+    def thinned(self, density: Density) -> Density:
+        """The numbers of this log."""
+        counts = (round(self.busy * n) for n in (density.vehicles, density.cyclists, density.pedestrians))
+        return Density(*counts)
+
+
+@dataclass(frozen=True)
 class Cast:
     """Everybody at the start of a log."""
 
+    temper: Temper
+    density: Density
+    plan: Plan
     drivers: Drivers
     walkers: Walkers
     standers: Standers
-    stage: Stage
     kind: NDArray[np.uint8]  # [N + P + R] AgentClass of drivers, walkers, standers
     size: NDArray[np.float32]  # [N + P + R, 3]
+    things: tuple[Thing, ...]  # that never move
     delay: float  # seconds from the event to the window's present
+    values: Mapping[str, float] = field(default_factory=dict)  # of the event's parameters
 
 
-def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: str) -> Cast:
-    """Everybody, with ``event`` (a key of STAGED, or "") staged around the ego."""
-    start = _ego_start(place, rng, event)
-    ways = [_way(place, rng, start[0])]
-    spots = [start]
-    if event == "cut-in":
-        beside_lane = _sibling(place, start[0])
-        ways.append(_way(place, rng, beside_lane))
-        spots.append((beside_lane, start[1] + rng.uniform(2.0, 10.0), start[2] + 1.0))
-    elif event == "hard-braking-leader" or rng.random() < 0.5:
-        ways.append(ways[0].copy())
-        spots.append((start[0], start[1] + rng.uniform(16.0, 26.0), start[2]))
-    others = _spots(place, rng, spots, density.vehicles, place.lanes, 15.0, 70.0 if event == "cut-in" else 22.0)
-    bikes = _spots(place, rng, [], density.cyclists, place.bike_lanes, 8.0, 0.0)
+def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: str) -> Cast | None:
+    """Everybody, with ``event`` (a key of EVENTS, or "") planned around the ego; None where the town has no place for it."""
+    temper = Temper.draw(rng)
+    density = temper.thinned(density)
+    values = draw(EVENTS[event], rng) if event else {}
+    plan = EVENTS[event].plan(place, rng, values) if event else _ordinary(place, rng)
+    if plan is None:
+        return None
+    spots, ways = [(int(plan.way[0]), plan.s, plan.v)], [plan.way]
+    if plan.leader is not None:
+        spots.append((int(plan.leader.way[0]), plan.leader.s, plan.leader.v))
+        ways.append(plan.leader.way)
+    others = _spots(place, rng, plan.clear, density.vehicles, _near_start(place, plan, place.lanes), 15.0, 14.0)
+    bikes = _spots(place, rng, (), density.cyclists, _near_start(place, plan, place.bike_lanes), 8.0, 5.0)
     cars = len(spots) - 1 + len(others)
     spots += others + bikes
-    ways += [_way(place, rng, k) for k, _, _ in (*others, *bikes)]
-    body, manner, size = _bodies(rng, cars, len(bikes))
-    if event == "hard-braking-leader":
-        manner[1, :2] = 1.0, rng.uniform(8.0, 12.0)
+    ways += [place.way(rng, k) for k, _, _ in (*others, *bikes)]
+    body, manner, size = _bodies(rng, temper, cars, len(bikes))
+    if plan.leader is not None:
+        manner[1, 0] = manner[1, 0] if plan.leader.factor is None else plan.leader.factor
+        manner[1, 1] = manner[1, 1] if plan.leader.top is None else plan.leader.top
     speed = np.array([v for *_, v in spots])
     drivers = Drivers(np.array(ways), np.array([s for _, s, _ in spots]), np.minimum(speed, manner[:, 1]), body, manner)
     walkers = _walkers(place, rng, density.pedestrians)
-    stage, crosser = _stage(place, rng, event, ways[0], start[1])
-    standers, stand_kind, stand_size = _standers(place, rng, ways[0], crosser, event)
+    people = (*(t for t in plan.things if t.speed > 0), *_bystanders(place, rng, plan.way))
     kind = np.concatenate([
         np.full(1 + cars, AgentClass.VEHICLE), np.full(len(bikes), AgentClass.BICYCLE),
-        np.full(density.pedestrians, AgentClass.PEDESTRIAN), stand_kind,
+        np.full(density.pedestrians, AgentClass.PEDESTRIAN), np.array([t.kind for t in people], np.uint8),
     ]).astype(np.uint8)  # fmt: skip
     person = np.column_stack([rng.uniform(0.45, 0.65, (density.pedestrians, 2)), rng.uniform(1.5, 1.95, density.pedestrians)])
-    sizes = np.vstack([size, person, stand_size]).astype(np.float32)
-    return Cast(drivers, walkers, standers, stage, kind, sizes, float(rng.uniform(-0.6, 0.5)))
-
-
-def _ego_start(place: Place, rng: np.random.Generator, event: str) -> tuple[int, float, float]:
-    """(track, metres, m/s)."""
-    lanes = place.broad if event == "cut-in" and len(place.broad) else place.lanes
-    k = int(rng.choice(lanes))
-    top = place.net.length[k] - 55.0
-    s = rng.uniform(4.0, 6.0) if event == "cut-in" else rng.uniform(4.0, max(top, 5.0))
-    return k, float(s), float(min(place.net.cap[k], 13.0) * rng.uniform(0.7, 0.95))
-
-
-def _sibling(place: Place, k: int) -> int:
-    """The other lane of the same carriageway."""
-    t = place.town.tracks[k]
-    carriageway = (t.road, t.direction)
-    return next(
-        int(i) for i in place.lanes if i != k and (place.town.tracks[i].road, place.town.tracks[i].direction) == carriageway
+    sizes = np.vstack([size, person, np.array([t.size for t in people]).reshape(-1, 3)]).astype(np.float32)
+    things = tuple(t for t in plan.things if t.speed == 0)
+    return Cast(
+        temper, density, plan, drivers, walkers, _standers(people), kind, sizes, things, float(rng.uniform(-0.6, 0.5)), values
     )
 
 
-def _way(place: Place, rng: np.random.Generator, start: int) -> Int:
-    """[WAYS] a random way through town."""
-    net, way = place.net, [start]
-    for u in rng.random(WAYS - 1):
-        first, last = net.follow_offset[way[-1]], net.follow_offset[way[-1] + 1]
-        way.append(int(net.follow[first + int(u * (last - first))]))
-    return np.array(way, np.int64)
+def _ordinary(place: Place, rng: np.random.Generator) -> Plan:
+    """Anywhere, with a car ahead or without."""
+    k = int(rng.choice(place.lanes))
+    s = float(rng.uniform(4.0, max(place.net.length[k] - 55.0, 5.0)))
+    way, v, gap = place.route(rng, k), cruise(place, rng, k), rng.uniform(16.0, 26.0)
+    leader = Leader(way.copy(), float(s + gap), v) if rng.random() < 0.5 else None
+    return Plan(way, s, v, leader, (Clear(k, s - 22.0, s + (gap if leader else 0.0) + 22.0),))
+
+
+def staged(cast: Cast, stage: Stage) -> Cast:
+    """The cast with another stage."""
+    return replace(cast, plan=replace(cast.plan, stage=stage))
+
+
+def at_rest(cast: Cast) -> Cast:
+    """The cast with nothing staged."""
+    return staged(cast, REST)
+
+
+def make_way(cast: Cast, stage: Stage, drivers: Double, walkers: Double) -> Cast:
+    """The cast with an actor, without those who were in its way in the rehearsal: drivers [N, T, 4] and walkers [P, T, 4]."""
+    n, p = len(drivers), len(walkers)
+    stays = ~_in_the_way(stage, drivers)
+    stays[0] = True
+    walks = ~_near(stage, walkers, CLOSE - 2.0)
+    rows = np.concatenate([stays, walks, np.ones(len(cast.kind) - n - p, bool)])
+    d, w = cast.drivers, cast.walkers
+    kept = Drivers(d.path[stays], d.s[stays], d.v[stays], d.body[stays], d.manner[stays])
+    people = Walkers(w.path[walks], w.s[walks], w.v[walks], w.aside[walks])
+    return staged(replace(cast, drivers=kept, walkers=people, kind=cast.kind[rows], size=cast.size[rows]), stage)
+
+
+def _near(stage: Stage, moved: Double, metres: float) -> NDArray[np.bool_]:
+    """[N] whether they come near the actor within a second of its being there."""
+    script, found = stage.script, np.zeros(len(moved), bool)
+    for late in (-10, 0, 10):
+        at = np.clip(np.arange(len(script)) + late, 0, len(script) - 1)
+        found |= np.hypot(*np.moveaxis(moved[:, at, :2] - script[:, :2], -1, 0)).min(1) < metres
+    return found
+
+
+def _in_the_way(stage: Stage, drivers: Double) -> NDArray[np.bool_]:
+    """[N] whether they come near the actor, or stand or drive in its direction where it is yet to pass before the event is over."""
+    script, over = stage.script[: stage.at + 45], min(stage.at + 45, len(stage.script))
+    some = drivers[:, :over:5]
+    away, index = cKDTree(script[:, :2]).query(some[..., :2].reshape(-1, 2))
+    index = index.reshape(some.shape[:2])
+    along = np.cos(some[..., 2] - script[index, 2]) > 0.7
+    ahead = (away.reshape(some.shape[:2]) < 2.0) & along & (index > np.arange(0, over, 5) - 15)
+    return np.asarray(ahead.any(1)) | _near(stage, drivers, CLOSE)
+
+
+def _near_start(place: Place, plan: Plan, lanes: Int) -> Int:
+    """Those of some lanes that lie near the ego's start: who is further off is not met."""
+    here = place.town.tracks[int(plan.way[0])].xy[int(plan.s / DS)]
+    away = [np.hypot(*(place.town.tracks[k].xy[[0, -1]] - here).T).min() for k in lanes.tolist()]
+    return lanes[np.array(away) < AROUND]
 
 
 def _spots(
-    place: Place, rng: np.random.Generator, taken: list[tuple[int, float, float]], count: int, lanes: Int, apart: float, free: float
-) -> list[tuple[int, float, float]]:
-    """Up to ``count`` places (track, metres, m/s), ``apart`` metres from each other and ``free`` from those that are ``taken``."""
+    place: Place, rng: np.random.Generator, clear: tuple[Clear, ...], count: int, lanes: Int, apart: float, top: float
+) -> list[Spot]:
+    """Up to ``count`` places, ``apart`` metres from each other, off the stretches that are to be clear, no faster than ``top``."""
     slots = [(int(k), s) for k in lanes for s in np.arange(4.0, place.net.length[k] - 32.0, apart)]
-    slots = [slot for slot in slots if all(slot[0] != k or abs(slot[1] - s) > free for k, s, _ in taken)]
+    slots = [slot for slot in slots if not any(slot[0] == c.track and c.low < slot[1] < c.high for c in clear)]
     picked = rng.permutation(len(slots))[:count]
-    top = 5.0 if free == 0 else 14.0
     return [(*slots[i], float(min(place.net.cap[slots[i][0]], top) * rng.uniform(0.6, 0.95))) for i in picked]
 
 
-def _bodies(rng: np.random.Generator, cars: int, bikes: int) -> tuple[Double, Double, Double]:
-    """Bodies [N, 3], manners [N, 5] and sizes [N, 3] of the ego, the cars and the cyclists."""
+def _bodies(rng: np.random.Generator, temper: Temper, cars: int, bikes: int) -> tuple[Double, Double, Double]:
+    """Bodies [N, 3], manners [N, 6] and sizes [N, 3] of the ego, the cars and the cyclists."""
     long = rng.random(cars) < 0.15
     length = np.where(long, rng.uniform(5.4, 6.8, cars), rng.uniform(4.0, 4.9, cars))
     width = np.where(long, rng.uniform(2.0, 2.25, cars), rng.uniform(1.75, 1.95, cars))
     height = np.where(long, 2.6, 1.5)
     size = np.vstack([
         [[EGO.length, EGO.width, EGO.height]], np.column_stack([length, width, height]),
-        np.tile([1.8, 0.65, 1.75], (bikes, 1)),
+        np.tile(CYCLIST, (bikes, 1)),
     ])  # fmt: skip
     rear = 0.22 * size[:, 0]
     body = np.column_stack([size[:, 1], size[:, 0] - rear, rear])
@@ -183,7 +197,10 @@ def _bodies(rng: np.random.Generator, cars: int, bikes: int) -> tuple[Double, Do
     manner = np.column_stack([
         rng.uniform(0.8, 1.05, n), np.where(np.arange(n) < cars, 30.0, rng.uniform(3.6, 5.6, n)),
         rng.uniform(1.0, 1.7, n), np.where(np.arange(n) < cars, rng.uniform(1.1, 1.9, n), 0.8), rng.uniform(1.6, 2.4, n),
+        temper.patience * rng.uniform(0.9, 1.1, n),
     ])  # fmt: skip
+    manner[:, 0] *= temper.speed
+    manner[:, 2] *= temper.headway
     return body, np.vstack([[EGO_MANNER], manner]), size
 
 
@@ -203,77 +220,21 @@ def _walkers(place: Place, rng: np.random.Generator, count: int) -> Walkers:
     return Walkers(paths, s, rng.uniform(1.0, 1.6, count), rng.uniform(0.0, 0.7, count))
 
 
-def _stage(place: Place, rng: np.random.Generator, event: str, way: Int, s: float) -> tuple[Stage, tuple[Double, float, float]]:
-    """The stage, and for those who cross: start [3], speed, metres to go."""
-    nobody = (np.zeros(3), 0.0, 0.0)
-    if event in ("jaywalker", "crossing-cyclist"):
-        return _crosser(place, rng, event == "crossing-cyclist", way, s)
-    if event == "hard-braking-leader":
-        after = int(rng.integers(28, 80))
-        return Stage(BRAKER, after, 0.0, 0.0, rng.uniform(4.5, 7.0), rng.uniform(0.0, 2.0), rng.uniform(1.0, 3.0), 0.0), nobody
-    if event == "cut-in":
-        side = 1.0 if place.town.tracks[int(way[0])].lane == 1 else -1.0
-        change, gap = rng.uniform(1.6, 2.6), rng.uniform(3.0, 8.0)
-        return Stage(CUTTER, 28, 0.0, change, rng.uniform(2.0, 4.5), rng.uniform(2.5, 6.0), gap, side), nobody
-    return REST, nobody
-
-
-def _crosser(
-    place: Place, rng: np.random.Generator, cyclist: bool, way: Int, s: float
-) -> tuple[Stage, tuple[Double, float, float]]:
-    """Somebody who sets off across the ego's lane so as to be in its middle about when the ego would get there."""
-    at, along = _ahead(place, way, s, rng.uniform(62.0, 160.0))
-    track = place.town.tracks[int(way[at])]
-    road = place.town.roads[track.road]
-    from_right = rng.random() < (0.5 if cyclist else 0.65)
-    kerb = road.lanes * LANE + road.parking_width + CYCLE + 0.4 + (rng.uniform(0.5, 5.0) if cyclist else 0.0)
-    inner = (track.lane + 0.5) * LANE
-    way_to_go = kerb - inner if from_right else kerb + inner
-    time = rng.uniform(2.2, 3.6)
-    speed = float(np.clip(way_to_go / time, *((2.5, 5.0) if cyclist else (1.2, 3.0))))
-    h = float(heading(track.xy)[int(along / DS)])
-    side = 1.0 if from_right else -1.0
-    x, y = track.xy[int(along / DS)] + side * way_to_go * np.array([np.sin(h), -np.cos(h)])
-    start = np.array([x, y, h + side * np.pi / 2])
-    meet = way_to_go / speed + 0.25 + rng.uniform(-0.3, 0.2)
-    return Stage(CROSSER, at, along, meet, 0.0, 0.0, 0.0, 0.0), (start, speed, 2 * kerb)
-
-
-def _ahead(place: Place, way: Int, s: float, distance: float) -> tuple[int, float]:
-    """(index in the way, metres along it) of a place in the middle part of a road, about so far ahead."""
-    left = s + distance
-    for at, k in enumerate(way):
-        length = float(place.net.length[k])
-        if place.net.kind[k] == CAR and (left < 0.85 * length or left < length + 20.0):
-            low = max(0.3 * length, s + 62.0 if at == 0 else 0.0)
-            if low < 0.85 * length:
-                return at, float(np.clip(left, low, 0.85 * length))
-        left -= length
-    return 2, 0.5 * float(place.net.length[way[2]])
-
-
-def _standers(
-    place: Place, rng: np.random.Generator, way: Int, crosser: tuple[Double, float, float], event: str
-) -> tuple[Standers, NDArray[np.uint8], Double]:
-    """Who crosses (or nobody: then far fewer than one row), and people who merely stand at the kerbs of the ego's way."""
-    roads = [place.town.tracks[int(k)].road for k in way[:9] if place.net.kind[k] == CAR]
-    rows, kinds, sizes = [], [], []
-    if event in ("jaywalker", "crossing-cyclist"):
-        bike = event == "crossing-cyclist"
-        rows.append(crosser[0])
-        kinds.append(AgentClass.BICYCLE if bike else AgentClass.PEDESTRIAN)
-        sizes.append((1.8, 0.65, 1.75) if bike else (0.55, 0.6, 1.7))
-    for r in roads:
+def _bystanders(place: Place, rng: np.random.Generator, way: Int) -> list[Thing]:
+    """People who merely stand at the kerbs of the ego's way."""
+    found = []
+    for r in (place.town.tracks[int(k)].road for k in way[:9] if place.net.kind[k] == CAR):
         road = place.town.roads[r]
         for side in (-1.0, 1.0):
             if rng.random() < 0.6:
                 line = beside(road.line, side * (road.lanes * LANE + road.parking_width + CYCLE + 0.5))
                 i = int(rng.uniform(0.15, 0.85) * len(line))
-                rows.append(np.array([*line[i], heading(line)[i] + side * np.pi / 2 + rng.uniform(-0.7, 0.7)]))
-                kinds.append(AgentClass.PEDESTRIAN)
-                sizes.append((0.55, 0.6, 1.7))
-    speed, length = np.zeros(len(rows)), np.zeros(len(rows))
-    if event in ("jaywalker", "crossing-cyclist"):
-        speed[0], length[0] = crosser[1:]
-    start = np.array(rows, np.float64).reshape(-1, 3)
-    return Standers(start, speed, length), np.array(kinds, np.uint8), np.array(sizes, np.float64).reshape(-1, 3)
+                turned = float(heading(line)[i] + side * np.pi / 2 + rng.uniform(-0.7, 0.7))
+                found.append(Thing((float(line[i, 0]), float(line[i, 1]), turned), AgentClass.PEDESTRIAN, PERSON))
+    return found
+
+
+def _standers(people: tuple[Thing, ...]) -> Standers:
+    """Those who stand, as the kernel takes them."""
+    start = np.array([t.pose for t in people], np.float64).reshape(-1, 3)
+    return Standers(start, np.array([t.speed for t in people], np.float64), np.array([t.length for t in people], np.float64))

@@ -1,8 +1,8 @@
 """The data set ``minitown``: towns, drives through them, and windows of 10 s, all from one seed.
 
 Towns are split into train, val and test. Each stem has a *natural* pool of drives, of which a share holds one rare event, and
-a *staged* pool, in which every drive holds one; the train towns have a third pool, the *fleet*: further drives, more of them
-with an event, as those are that vehicles in service send in. Splits:
+a *staged* pool, in which every drive holds one, kind after kind; the train towns have a third pool, the *fleet*: further drives,
+with a rate of their own. Splits:
 
 - ``train``, ``val``, ``test``: the natural pool. ``train-fleet``: the fleet.
 - ``*-common``: the ordinary windows of the natural pool. ``*-rare``: the event windows of the natural and the staged pool.
@@ -13,25 +13,33 @@ A window's name is a hash and says nothing about what is in it; ``labels`` does,
 from __future__ import annotations
 
 import hashlib
+import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
-from functools import lru_cache
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
+from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.types import World
 
 from wetoolkit.config import Config
-from wetoolkit.errors import DataError, UnknownName
+from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
+from wetoolkit_minitown import files
 from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
-from wetoolkit_minitown.cast import STAGED, Density, Place
+from wetoolkit_minitown.cast import Density, Temper
+from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.log import Log, record
+from wetoolkit_minitown.place import Place
+from wetoolkit_minitown.sensors.config import SensorConfig
+from wetoolkit_minitown.sensors.studio import Stands, Studio, made
 from wetoolkit_minitown.traffic import DT
-from wetoolkit_minitown.window import whole, window
+from wetoolkit_minitown.window import MAP_RADIUS, whole, window
 
 STEMS = ("train", "val", "test")
 POOLS = ("natural", "staged", "fleet")
@@ -53,18 +61,28 @@ class MinitownConfig(Config):
     test_logs: int = Field(60, description="drives of the natural test pool [count]", ge=0)
     train_staged: int = Field(0, description="drives with an event besides, in train-rare only [count]", ge=0)
     val_staged: int = Field(40, description="drives with an event besides, in val-rare only [count]", ge=0)
-    test_staged: int = Field(300, description="drives with an event besides, in test-rare only [count]", ge=0)
-    rare_rate: float = Field(0.1, description="share of natural drives that hold one rare event [1]", ge=0, le=1)
-    fleet_rare_rate: float = Field(
-        0.5, description="the same for the fleet's, which are sent in when something happened [1]", ge=0, le=1
+    test_staged: int = Field(324, description="drives with an event besides, in test-rare only [count]", ge=0)
+    rare_rate: float = Field(
+        0.1,
+        description="share of natural drives that hold one rare event: of about ten windows one, so 1 % of windows [1]",
+        ge=0,
+        le=1,
     )
-    events: tuple[str, ...] = Field(tuple(STAGED), description=f"rare events, among {', '.join(STAGED)}", min_length=1)
+    fleet_rare_rate: float = Field(
+        0.1, description="the same for the fleet's; more where vehicles send in what happened to them [1]", ge=0, le=1
+    )
+    events: tuple[str, ...] = Field(tuple(EVENTS), description=f"rare events, among {', '.join(EVENTS)}", min_length=1)
     seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
     stride: float = Field(2.0, description="mean time between ordinary windows of a drive [s]", ge=0.1)
     vehicles: int = Field(55, description="vehicles in a town [count]", ge=0, le=150)
     cyclists: int = Field(12, description="cyclists in a town [count]", ge=0, le=60)
     pedestrians: int = Field(30, description="pedestrians under way in a town [count]", ge=0, le=200)
     cache: str = Field("", description="folder for recorded drives; empty: the user's cache folder; off: none")
+    files: Literal["", "nuplan"] = Field(
+        "",
+        description="nuplan: drives are written as nuPlan logs into the cache and windows are read from there; empty: no files",
+    )
+    sensors: SensorConfig = Field(SensorConfig(), description="cameras and lidar, made when they are asked for")
 
 
 @dataclass(frozen=True)
@@ -99,12 +117,14 @@ class Listing:
 
 
 class Minitown:
-    """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsMake and SupportsReport."""
+    """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsSensors, SupportsMake and SupportsReport."""
 
     def __init__(self, config: MinitownConfig) -> None:
-        unknown = [name for name in config.events if name not in STAGED]
+        unknown = [name for name in config.events if name not in EVENTS]
         if unknown:
-            raise UnknownName("rare event", unknown[0], STAGED)
+            raise UnknownName("rare event", unknown[0], EVENTS)
+        if config.files and config.cache == "off":
+            raise ConfigError("files without a folder for them", key="files", way_out='set `cache` to a folder, or `files` to ""')
         self.config = config
         self._redrawn: dict[str, int] = {}
         self._given_up: dict[str, int] = {}
@@ -129,8 +149,28 @@ class Minitown:
                 f"no window {ref.id!r}", file=f"minitown split {ref.split!r}", field="ref.id",
                 way_out="take references from index() of the same configuration",
             )  # fmt: skip
+        if self.config.files:
+            return self._read(ref, row)
         world, origin = window(self._place(row.drive), _log(self.config, row.drive), row.now - HISTORY, HISTORY, STEPS)
         return self._scenario(ref, Clock(DT, HISTORY, STEPS), origin, world)
+
+    def _read(self, ref: Ref, row: Row) -> Scenario[World]:
+        """A window by way of its drive's file."""
+        cache, name = _cache(self.config), _file(self.config, row.drive).stem
+        if not files.path_of(cache, name).exists():  # written here, not by make(): a limit on a split leaves some out
+            self._write(row.drive)
+        clock = Clock(DT, HISTORY, STEPS)
+        world, origin, read = files.read_window(
+            cache, name, row.now, clock, MAP_RADIUS + 1
+        )  # the map is cut around a rounded place elsewhere
+        scenario = self._scenario(ref, clock, origin, world)
+        return replace(scenario, lineage=replace(scenario.lineage, steps=(*scenario.lineage.steps, *read.steps)))
+
+    def _write(self, drive: Drive) -> None:
+        log, name = _log(self.config, drive), _file(self.config, drive).stem
+        world, origin = whole(self._place(drive), log)
+        recording = self._scenario(Ref(name, drive.stem, name), Clock(DT, 0, world.steps), origin, world)
+        files.write_drive(_cache(self.config), name, log, recording, STEPS)
 
     def recordings(self, split: str) -> Sequence[Ref]:
         """The drives that the windows of a split come from; those that could not be made are left out."""
@@ -147,11 +187,30 @@ class Minitown:
         world, origin = whole(self._place(drive), _log(self.config, drive))
         return self._scenario(ref, Clock(DT, 0, world.steps), origin, world)
 
+    def manners(self, ref: Ref) -> Mapping[str, float]:
+        """How many are in a drive's town, and how busy and hasty they are (``cast.Temper``); ``ref`` as in ``recordings``."""
+        drive = self._listing(ref.split).drives[ref.log]
+        names = [field.name for kind in (Density, Temper) for field in fields(kind)]
+        return dict(zip(names, _log(self.config, drive).temper.tolist(), strict=True))
+
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+        """What cameras and lidar saw in a window or on a whole drive; what is not on the disk yet is made now.
+
+        ``PluginError`` without the extra ``sensors``; ``DataError`` where a finished drive lacks a file.
+        """
+        listing = self._listing(ref.split)
+        row = listing.windows.get(ref.id)
+        scenario = self.load(ref) if row else self.recording(ref)
+        drive, first = (row.drive, row.now - HISTORY) if row else (listing.drives[ref.id], 0)
+        studio = _studio(self.config, drive, ref.log)
+        studio.make(range(first, first + STEPS) if row else None)
+        return studio.sensors(scenario.world.ego.states, first, cameras)
+
     def _place(self, drive: Drive) -> Place:
         return _place(self.config.seed, STEMS.index(drive.stem), drive.town)
 
     def _scenario(self, ref: Ref, clock: Clock, origin: tuple[float, float, float], world: World) -> Scenario[World]:
-        config = _digest(self.config.model_dump_json(exclude={"cache"}))
+        config = _digest(self.config.model_dump_json(exclude={"cache", "sensors"}))
         made = Step("dataset/minitown", "wetoolkit-minitown 0.1.0", config, self.config.seed)
         lineage = Lineage("minitown", ref.log, ref.id, (made,))
         scenario = Scenario(ref.id, "driving", ref.split, ref.log, clock, origin, lineage, world)
@@ -255,10 +314,35 @@ def _log(config: MinitownConfig, drive: Drive) -> Log:
     return log
 
 
+@lru_cache(maxsize=2)
+def _studio(config: MinitownConfig, drive: Drive, log: str) -> Studio:
+    """Where the sensors of a drive are made."""
+    facts = (code_version("sensors"), config.seed, config.sensors.model_dump_json(exclude={"folder"}))
+    folder = Path(config.sensors.folder or Path(config.cache or default_folder()) / "sensors")
+    if config.cache == "off" and not config.sensors.folder:
+        raise ConfigError("sensors need a folder", way_out="set sensors.folder, or a cache", field="cache")
+    stem = STEMS.index(drive.stem)
+    world, origin = whole(_place(config.seed, stem, drive.town), _log(config, drive))
+    return Studio(
+        folder / _digest((_file(config, drive).stem, code_version(), *facts)) / log.replace("/", "-"), config.sensors, world,
+        partial(_stands, config.seed, stem, drive.town), (origin[0], origin[1]), zlib.crc32(repr((config.seed, log)).encode()),
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=2)
+def _stands(seed: int, stem: int, town: int) -> Stands:
+    """What stands in a town: seconds to build, some 400 MB."""
+    return made(_place(seed, stem, town).map.map, zlib.crc32(repr((seed, stem, town)).encode()))
+
+
 def _file(config: MinitownConfig, drive: Drive) -> Path:
     """Where the cache keeps a drive: named by all that it depends on."""
     facts = (config.seed, config.seconds, config.vehicles, config.cyclists, config.pedestrians, drive)
-    return Path(config.cache or default_folder()) / code_version() / f"{_digest(facts)}.safetensors"
+    return _cache(config) / f"{_digest(facts)}.safetensors"
+
+
+def _cache(config: MinitownConfig) -> Path:
+    return Path(config.cache or default_folder()) / code_version()
 
 
 def _digest(value: object) -> str:

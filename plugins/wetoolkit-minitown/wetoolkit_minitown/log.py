@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numba import njit
@@ -10,10 +10,14 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from wetoolkit_driving.geometry import ego_center, quads_touch, wrap_angle
-from wetoolkit_driving.types import AX, AgentClass
+from wetoolkit_driving.types import VX, AgentClass
 
 from wetoolkit.errors import DataError
-from wetoolkit_minitown.cast import EGO, Cast, Density, Place, draw_cast
+from wetoolkit_minitown.cast import EGO, Cast, Density, at_rest, draw_cast, make_way
+from wetoolkit_minitown.events import EVENTS
+from wetoolkit_minitown.events.actors import CAR_SIZE
+from wetoolkit_minitown.events.base import Rehearsal, Rehearsed
+from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.town import joined, signal_table
 from wetoolkit_minitown.traffic import DT, run
 
@@ -24,10 +28,12 @@ Float = NDArray[np.float32]
 BEFORE_EVENT = 28  # steps of a log before what is staged in it may set off
 AFTER_EVENT = 8.7  # seconds recorded after it did
 TRIES = 60
+BLIND = 51  # steps within which an ego that does not react collides, or it was no event
+REHEARSED = 240  # steps of a drive that times an actor
+WHEELS = (AgentClass.VEHICLE, AgentClass.BICYCLE)
 SEEN = 70.0  # metres: those who come so near to the ego are recorded
 SEEN_STILL = 50.0  # the same for parked cars
-MARGIN = 0.5  # metres added to the ego's length and width in checks
-HARDEST = 5.5  # m/s^2: an event that makes the expert brake harder is drawn again
+MARGIN = (1.4, 0.5)  # metres added to the ego's length and width in checks
 PARKED = (4.5, 1.8, 1.5)  # length, width, height of a parked car, metres
 
 
@@ -44,6 +50,7 @@ class Log:
     size: Float  # [A, 3]
     still: NDArray[np.bool_]  # [A] parked
     lights: NDArray[np.uint8]  # [S, T]
+    temper: Double  # [7] vehicles, cyclists, pedestrians in the town; cast.Temper: busy, speed, headway, patience
     event: Int  # [3] step at which what was staged set off (-1: nothing), the present of its window, drives thrown away
 
 
@@ -53,7 +60,7 @@ def record(place: Place, seed: tuple[int, ...], density: Density, event: str, se
     ``DataError`` where none of ``TRIES`` does.
     """
     for attempt in range(TRIES):
-        log = _drive(place, np.random.default_rng((*seed, attempt)), density, event, round(seconds / DT), attempt)
+        log = attempted(place, seed, density, event, seconds, attempt)
         if log is not None:
             return log
     raise DataError(
@@ -62,46 +69,85 @@ def record(place: Place, seed: tuple[int, ...], density: Density, event: str, se
     )  # fmt: skip
 
 
-def _drive(place: Place, rng: np.random.Generator, density: Density, event: str, steps: int, attempt: int) -> Log | None:
-    """One attempt; None where somebody collides, the ego brakes too hard, or the event does not come about in time."""
+def attempted(place: Place, seed: tuple[int, ...], density: Density, event: str, seconds: float, attempt: int) -> Log | None:
+    """One draw; None where somebody collides, or the event does not come about in time or is no conflict."""
+    rng, steps = np.random.default_rng((*seed, attempt)), round(seconds / DT)
     cast = draw_cast(place, rng, density, event)
-    lights = signal_table(place.town, steps, DT, rng.uniform(0.0, 60.0))
+    if cast is None:
+        return None
+    start = rng.uniform(0.0, 60.0) if cast.plan.lights is None else cast.plan.lights
+    lights = signal_table(place.town, steps, DT, start)
+    if event and isinstance(EVENTS[event], Rehearsed):
+        cast = _rehearsed(place, rng, cast, lights, EVENTS[event])
+        if cast is None:
+            return None
     after = round(AFTER_EVENT / DT)
-    *moved, where, began = run(place.net, place.paths, cast.drivers, cast.walkers, cast.standers, cast.stage, lights, steps, after)
+    *moved, where, began = _run(place, cast, lights, steps)
     end = began + after if event else steps
-    if event and began < BEFORE_EVENT:
+    if event and not BEFORE_EVENT <= began <= steps - after:
         return None
     drivers, walkers, standers = (part[:, :end] for part in moved)
     way = cast.drivers.path[0]
     ego = ego_states(place, way, where[:end], drivers[0, :, 3])
-    if ego[:, AX].min() < -HARDEST:
-        return None
-    pose = _poses(place, cast, drivers, walkers, standers)
-    kind = np.concatenate([cast.kind[1:], np.full(len(place.town.parked), AgentClass.VEHICLE, np.uint8)])
-    size = np.vstack([cast.size[1:], np.tile(np.array([PARKED], np.float32), (len(place.town.parked), 1))])
-    still = np.arange(len(pose)) >= len(pose) - len(place.town.parked)
+    pose, kind, size, still = _bodies(place, cast, drivers, walkers, standers)
     near = np.hypot(pose[..., 0] - ego[:, 0], pose[..., 1] - ego[:, 1]).min(1) < np.where(still, SEEN_STILL, SEEN)
     pose, kind, size, still = pose[near], kind[near], size[near], still[near]
-    if collides(ego, pose, size, (kind != AgentClass.PEDESTRIAN) & ~still):
+    if collides(ego, pose, size, np.isin(kind, WHEELS) & ~still):
+        return None
+    if event and not _conflict(blind(place, way, where[began], ego[began, VX]), pose[:, began:], size):
         return None
     velocity = np.where(still[:, None, None], 0.0, np.gradient(pose[..., :2], DT, axis=1))
     marks = np.array([began, began + round(cast.delay / DT), attempt], np.int64)
     return Log(
         ego, way, where[:end, 0].astype(np.int64), pose.astype(np.float32), velocity.astype(np.float32), kind, size, still,
-        lights[:, :end].copy(), marks,
+        lights[:, :end].copy(), np.array([*astuple(cast.density), *astuple(cast.temper)]), marks,
     )  # fmt: skip
 
 
-def _poses(place: Place, cast: Cast, drivers: Double, walkers: Double, standers: Double) -> Double:
-    """[A, T, 3] box centres: drivers but for the ego, walkers, standers, parked cars."""
+def _run(place: Place, cast: Cast, lights: NDArray[np.uint8], steps: int) -> tuple[Double, Double, Double, Double, int]:
+    """The traffic of a cast (see ``traffic.run``)."""
+    after, stage = round(AFTER_EVENT / DT), cast.plan.stage
+    moved: tuple[Double, Double, Double, Double, int] = run(
+        place.net, place.paths, cast.drivers, cast.walkers, cast.standers, stage, lights, steps, after
+    )
+    return moved
+
+
+def _rehearsed(place: Place, rng: np.random.Generator, cast: Cast, lights: NDArray[np.uint8], event: Rehearsed) -> Cast | None:
+    """The cast with the event's actor, timed by a drive without it; None where that does not lead the ego by as it must."""
+    steps = min(lights.shape[1], REHEARSED)
+    drivers, walkers, _, where, _ = _run(place, at_rest(cast), lights, steps)
+    stage = event.stage(place, rng, cast.values, cast.plan, Rehearsal(where, drivers[0, :, 3], drivers[0, :, :2], lights))
+    return None if stage is None else make_way(cast, stage, drivers, walkers)
+
+
+def _bodies(
+    place: Place, cast: Cast, drivers: Double, walkers: Double, standers: Double
+) -> tuple[Double, NDArray[np.uint8], Float, NDArray[np.bool_]]:
+    """Box centres [A, T, 3], classes, sizes and who never moves: drivers but the ego, walkers, standers, actor, things, parked."""
+    steps, script = drivers.shape[1], cast.plan.stage.script
     others = drivers[1:].copy()
     shift = (cast.drivers.body[1:, 1, None] - cast.drivers.body[1:, 2, None]) / 2
     others[..., 0] += shift * np.cos(others[..., 2])
     others[..., 1] += shift * np.sin(others[..., 2])
-    parked = np.repeat(place.town.parked[:, None], drivers.shape[1], 1)
-    pose = np.concatenate([*(part[..., :3] for part in (others, walkers, standers)), parked])
+    actor = script[None, np.minimum(np.arange(steps), len(script) - 1)] if len(script) else np.zeros((0, steps, 4))
+    parked = place.town.parked
+    placed = np.vstack([np.array([t.pose for t in cast.things]).reshape(-1, 3), parked])
+    pose = np.concatenate([*(part[..., :3] for part in (others, walkers, standers, actor)), np.repeat(placed[:, None], steps, 1)])
     pose[..., 2] = wrap_angle(pose[..., 2])
-    return pose
+    things = [AgentClass(t.kind) for t in cast.things]
+    kind = np.array([*cast.kind[1:], *[AgentClass.VEHICLE] * len(actor), *things, *[AgentClass.VEHICLE] * len(parked)], np.uint8)
+    extents = [[CAR_SIZE] * len(actor), [t.size for t in cast.things], [PARKED] * len(parked)]
+    size = np.vstack([cast.size[1:], *(np.array(some, np.float32).reshape(-1, 3) for some in extents)])
+    return pose, kind, size, np.arange(len(pose)) >= len(pose) - len(placed)
+
+
+def blind(place: Place, way: Int, where: Double, speed: float) -> Double:
+    """[BLIND, 11] states of an ego that goes on from ``where`` (index in the way, metres) at ``speed`` m/s, whatever is ahead."""
+    starts = np.concatenate([[0.0], np.cumsum([place.net.length[int(k)] for k in way])])
+    u = starts[int(where[0])] + where[1] + speed * DT * np.arange(BLIND)
+    index = np.clip(np.searchsorted(starts, u, "right") - 1, 0, len(way) - 1)
+    return ego_states(place, way, np.column_stack([index, u - starts[index]]), np.full(BLIND, speed))
 
 
 def ego_states(place: Place, way: Int, where: Double, speed: Double) -> Double:
@@ -133,13 +179,18 @@ def ego_states(place: Place, way: Int, where: Double, speed: Double) -> Double:
     ])  # fmt: skip
 
 
-def collides(ego: Double, pose: Double, size: Float, wheels: NDArray[np.bool_]) -> bool:
+def _conflict(ego: Double, pose: Double, size: Float) -> bool:
+    """Whether an ego [BLIND, 11] that does not react hits somebody."""
+    return collides(ego, pose[:, : len(ego)], size, np.zeros(len(pose), bool), (0.0, 0.0))
+
+
+def collides(ego: Double, pose: Double, size: Float, wheels: NDArray[np.bool_], margin: tuple[float, float] = MARGIN) -> bool:
     """Whether any two boxes touch, of which at least one is on wheels and moves (walkers may brush against each other).
 
-    The ego's box is grown by ``MARGIN``: it must not merely just miss the others.
+    The ego's box is grown by ``margin`` metres in length and width: it must not merely just miss the others.
     """
     boxes = np.concatenate([ego_center(ego, EGO)[None], pose])
-    extent = np.vstack([[[EGO.length + MARGIN, EGO.width + MARGIN]], size[:, :2].astype(np.float64)])
+    extent = np.vstack([[[EGO.length + margin[0], EGO.width + margin[1]]], size[:, :2].astype(np.float64)])
     return bool(touching(boxes[:, ::2], extent, np.concatenate([[True], wheels])) > 0)
 
 

@@ -13,8 +13,10 @@ from wetoolkit_minitown.town import BIKE_LINK, CAR_LINK, DS, NEVER, Town, Track,
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-LATERAL = 2.2  # m/s^2 in bends: comfortable (PDM's limit is 4.89)
-CLEAR = {(CAR_LINK, CAR_LINK): 3.3, (BIKE_LINK, BIKE_LINK): 1.4}  # metres between paths below which two links conflict
+LATERAL = 2.8  # m/s^2 in bends: comfortable (PDM's limit is 4.89)
+ASIDE, ASIDE_IN_BENDS = 2.6, 1.5  # metres to the left; oncoming traffic is sure to be met in bends
+FRONT, SLOWEST = 4.0, 4.5  # rear axle to front, metres; m/s in the tightest bend
+CLEAR = {(CAR_LINK, CAR_LINK): 2.9, (BIKE_LINK, BIKE_LINK): 1.4}  # metres between paths below which two links conflict
 CLEAR_MIXED = 2.5
 
 
@@ -62,7 +64,7 @@ def build_net(town: Town) -> Net:
     crossings = {(w.node, w.arms[0]): i for i, w in enumerate(town.walks) if w.node != NEVER}
     crossing = [[crossings.get((t.node, a), NEVER) if t.origin != NEVER else NEVER for a in t.arms] for t in tracks]
     return Net(
-        pose, offset, length, step, np.array([_cap(t) for t in tracks]),
+        pose, offset, length, step, np.array([cap(t) for t in tracks]),
         _column([t.kind for t in tracks]), _column([t.origin for t in tracks]), _column([t.target for t in tracks]),
         _column([t.priority for t in tracks]), _column([t.signal for t in tracks]),
         *_ragged(follow), *_ragged(conflict), _column(crossing),
@@ -83,11 +85,16 @@ def _samples(tracks: tuple[Track, ...]) -> tuple[Double, Int, Double, Double]:
     return pose, np.concatenate([[0], np.cumsum(count)]).astype(np.int64), length, length / (count - 1)
 
 
-def _cap(track: Track) -> float:
-    """m/s that a track allows: its limit, and a lateral acceleration that is comfortable."""
-    curvature = np.abs(np.gradient(heading(track.xy), DS))
-    tightest = float(np.max(np.convolve(curvature, np.ones(5) / 5, "valid"))) if len(curvature) > 5 else float(curvature.max())
-    return min(track.limit, float(np.sqrt(LATERAL / max(tightest, 1e-4))))
+def cap(track: Track) -> float:
+    """m/s that a track allows: its limit, a lateral acceleration that is comfortable, and in bends to the right a second's way
+    straight on that ends at the oncoming traffic."""
+    curvature = np.gradient(heading(track.xy), DS)
+    smooth = np.convolve(curvature, np.ones(5) / 5, "valid") if len(curvature) > 5 else curvature
+    comfortable = float(np.sqrt(LATERAL / max(np.abs(smooth).max(), 1e-4)))
+    right = max(-float(smooth.min()), 1e-4)
+    aside = ASIDE if not track.free else ASIDE_IN_BENDS
+    inside = max(float(np.sqrt(2 * aside / right)) - FRONT, SLOWEST)
+    return min(track.limit, comfortable, inside)
 
 
 def _conflicts(k: int, tracks: tuple[Track, ...]) -> list[int]:

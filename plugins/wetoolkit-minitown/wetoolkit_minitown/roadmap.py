@@ -1,7 +1,8 @@
 """A town as the driving domain's RoadMap, and the part of it around a place.
 
 Drivable (what the PDM scorer asks) are the ROADBLOCK of each carriageway, with 0.3 m of gutter, and the INTERSECTION of each
-junction (where only two roads meet it is a ROADBLOCK: a bend). Parking strips, cycle tracks and pavements are not.
+junction (where only two roads meet it is a ROADBLOCK: a bend). The limit of a way across a
+junction is the speed advised there. Parking strips, cycle tracks and pavements are not.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 from shapely.geometry import LineString, Polygon
 from wetoolkit_driving.types import AreaKind, RoadMap
 
+from wetoolkit_minitown.network import cap
 from wetoolkit_minitown.town import CAR, CAR_LINK, CROSSING_HALF, LANE, NEVER, PAVEMENT, Town, beside, resample
 
 Double = NDArray[np.float64]
@@ -72,7 +74,9 @@ def build_map(town: Town) -> TownMap:
         lane_roadblock=block,
         lane_left=_neighbours(town, cars, lane_of, -1),
         lane_right=_neighbours(town, cars, lane_of, 1),
-        lane_speed_limit=np.array([town.tracks[k].limit for k in cars], np.float32),
+        lane_speed_limit=np.array(
+            [cap(town.tracks[k]) if town.tracks[k].kind == CAR_LINK else town.tracks[k].limit for k in cars], np.float32
+        ),
         lane_signal=np.array([town.tracks[k].signal for k in cars], np.int32),
         successors=lane_of[np.array(pairs, np.int64)].astype(np.int32),
     )

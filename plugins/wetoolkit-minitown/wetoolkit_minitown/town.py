@@ -21,6 +21,9 @@ LANE, PARKING, CYCLE, PAVEMENT = 3.5, 2.4, 1.8, 2.6  # widths, metres
 CROSSING_BACK, CROSSING_HALF = 2.2, 1.6  # from the stop line into the junction; half its width, metres
 CAR, CAR_LINK, BIKE, BIKE_LINK = range(4)  # kinds of track
 NEVER = -1
+CORNER = 22.0  # metres from a junction to where its roads begin
+BEND = 58.0  # metres from a node where two roads meet to where its bend begins
+SIGNALLED = 3  # crossroads that have signals in any town
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,7 @@ class Track:
     target: int = NEVER  # of a link: the lane it enters
     turn: float = 0.0  # of a link, radians, left positive
     limit: float = 0.0  # m/s
+    free: bool = False  # of a link: a mere bend, where only two roads meet
     priority: int = 2  # of a link: 2 has the right of way, 1 gives way to oncoming, 0 gives way to all
     signal: int = NEVER  # row of the signal table
 
@@ -127,7 +131,7 @@ def _unit(angle: float) -> Double:
     return np.array([np.cos(angle), np.sin(angle)])
 
 
-def build_town(rng: np.random.Generator, columns: int = 4, rows: int = 4, spacing: float = 150.0) -> Town:
+def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacing: float = 175.0) -> Town:
     """A town of ``columns`` x ``rows`` junctions about ``spacing`` metres apart; equal generators give equal towns."""
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
     nodes = grid * spacing + rng.uniform(-14, 14, grid.shape)
@@ -161,15 +165,14 @@ def _roads(
     degree = np.bincount(np.ravel(edges), minlength=len(nodes))
     roads: list[Road] = []
     arms = [list[Arm]() for _ in nodes]
-    for a, b in edges:
-        broad = (grid[a, 1] == grid[b, 1] == wide[0]) or (grid[a, 0] == grid[b, 0] == wide[1])
+    for (a, b), broad in zip(edges, _broad(edges, grid, wide), strict=True):
         parking = bool(rng.random() < 0.4)
         side = nodes[b] - nodes[a]
         bow = rng.uniform(-9, 9) * np.array([-side[1], side[0]]) / np.hypot(*side)
         t = np.linspace(0, 1, 200)[:, None]
         line = resample(nodes[a] + t * side + 4 * t * (1 - t) * bow, 0.25)
         at = np.arange(len(line)) * 0.25
-        cut = [24.0 if degree[n] == 2 else 17.0 + (3.0 if wide_near(grid, n, wide) else 0.0) for n in (a, b)]
+        cut = [BEND if degree[n] == 2 else CORNER + (3.0 if wide_near(grid, n, wide) else 0.0) for n in (a, b)]
         line = resample(line[(at >= cut[0]) & (at <= at[-1] - cut[1])])
         limit = 13.9 if broad else float(rng.choice([8.9, 11.1, 13.9], p=[0.25, 0.5, 0.25]))
         h = heading(line)
@@ -180,6 +183,16 @@ def _roads(
     return tuple(roads), ordered
 
 
+def _broad(edges: Sequence[tuple[int, int]], grid: Int, wide: tuple[int, int]) -> list[bool]:
+    """Which roads have two lanes each way: those of one row and one column, and what goes on from them round a bend."""
+    degree = np.bincount(np.ravel(edges), minlength=len(grid))
+    broad = [bool((grid[a, 1] == grid[b, 1] == wide[0]) or (grid[a, 0] == grid[b, 0] == wide[1])) for a, b in edges]
+    for _ in edges:
+        round_bends = {n for edge, yes in zip(edges, broad, strict=True) if yes for n in edge if degree[n] == 2}
+        broad = [yes or not round_bends.isdisjoint(edge) for edge, yes in zip(edges, broad, strict=True)]
+    return broad
+
+
 def wide_near(grid: Int, node: int, wide: tuple[int, int]) -> bool:
     """Whether a two-lane road passes a node."""
     return bool(grid[node, 1] == wide[0] or grid[node, 0] == wide[1])
@@ -188,11 +201,14 @@ def wide_near(grid: Int, node: int, wide: tuple[int, int]) -> bool:
 def _control(rng: np.random.Generator, arms: tuple[tuple[Arm, ...], ...]) -> list[str]:
     """How each junction is ruled: "free" (two arms), "signal", "stop" (all give way) or "priority"."""
     draws = rng.random(len(arms))
-    share = {2: (0.0, 0.0), 3: (0.3, 0.45), 4: (0.6, 0.75)}
+    share = {2: (0.0, 0.0), 3: (0.5, 0.6), 4: (0.8, 0.85)}
     rules = []
     for some, u in zip(arms, draws, strict=True):
         signal, stop = share[len(some)]
         rules.append("free" if len(some) == 2 else "signal" if u < signal else "stop" if u < stop else "priority")
+    crossroads = [n for n in np.argsort(draws) if len(arms[n]) == 4]
+    for n in crossroads[:SIGNALLED]:
+        rules[n] = "signal"
     return rules
 
 
@@ -240,7 +256,24 @@ def _links(
         priority = 0 if minor else 1 if turn > 0.6 and rule != "free" else 2
         signal = row + (i not in main) if rule == "signal" else NEVER
         limit = min(tracks[origin].limit, tracks[target].limit)
-        found.append(Track(xy, kind + 1, arms[j].road, NEVER, lane_in, node, (i, j), origin, target, turn, limit, priority, signal))
+        found.append(
+            Track(
+                xy,
+                kind + 1,
+                arms[j].road,
+                NEVER,
+                lane_in,
+                node,
+                (i, j),
+                origin,
+                target,
+                turn,
+                limit,
+                rule == "free",
+                priority,
+                signal,
+            )
+        )
     return found
 
 

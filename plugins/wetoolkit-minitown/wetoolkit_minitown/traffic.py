@@ -13,11 +13,17 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from wetoolkit_minitown.following import ahead, at_track, blocked, idm, nearest
+
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 DT = 0.1
-NONE, CROSSER, BRAKER, CUTTER = range(4)  # what is staged
+NONE, CROSSER, BRAKER, CUTTER, ACTOR = range(5)  # what is staged
+FORESEEN = 3.0  # seconds ahead that drivers reckon with those who are off the tracks
+STAND = 5.0  # metres before the line at which one waits for leave
+HARDEST, JERK = 3.8, 8.0  # m/s^2 and m/s^3 with which the expert brakes: a drive in which this does not suffice is drawn again
+NOTICED = 3  # steps after an event set off from which the ego reckons with it
 
 
 class Drivers(NamedTuple):
@@ -27,7 +33,7 @@ class Drivers(NamedTuple):
     s: Double  # [N] rear axle along the first track, metres
     v: Double  # [N] m/s
     body: Double  # [N, 3] width, rear axle to front, rear axle to rear, metres
-    manner: Double  # [N, 5] speed factor, top speed [m/s], headway [s], acceleration, deceleration [m/s^2]
+    manner: Double  # [N, 6] speed factor, top speed [m/s], headway [s], acceleration, deceleration [m/s^2], gap accepted [s]
 
 
 class Walkers(NamedTuple):
@@ -40,7 +46,7 @@ class Walkers(NamedTuple):
 
 
 class Standers(NamedTuple):
-    """R who stand at the kerb; row 0 sets off across the road where that is staged."""
+    """R who stand at the kerb; those with a speed set off when what is staged does."""
 
     start: Double  # [R, 3] x, y, heading
     speed: Double  # [R] m/s once under way
@@ -51,117 +57,19 @@ class Stage(NamedTuple):
     """What is staged and when."""
 
     kind: int
-    at: int  # CROSSER: index in the ego's path; others: first step it may happen
+    at: int  # CROSSER: index in the ego's path; ACTOR: the step at which it sets off; others: first step it may happen
     s: float  # CROSSER: metres along that track
     time: float  # CROSSER: seconds before the ego's front gets there; CUTTER: seconds the lane change takes
     hard: float  # BRAKER, CUTTER: deceleration m/s^2
     low: float  # BRAKER: speed braked to; CUTTER: speed difference, m/s
     gap: float  # BRAKER: seconds it stays slow; CUTTER: metres it leaves
     side: float  # CUTTER: +1 comes from the left, -1 from the right
+    script: Double = np.zeros((0, 4))  # [T, 4] ACTOR: box centre x, y, heading, speed; what it does whatever the others do
+    extent: Double = np.zeros(2)  # [2] ACTOR: length, width, metres
 
 
 @njit(cache=True)
-def at_track(pose, offset, step, k, s):  # type: ignore[no-untyped-def]
-    """Pose (x, y, heading) at ``s`` metres along track ``k``, by linear interpolation, held at its ends."""
-    n = offset[k + 1] - offset[k]
-    u = min(max(s / step[k], 0.0), n - 1.0)
-    i = min(int(u), n - 2)
-    f = u - i
-    a, b = pose[offset[k] + i], pose[offset[k] + i + 1]
-    return a[0] + f * (b[0] - a[0]), a[1] + f * (b[1] - a[1]), a[2] + f * (b[2] - a[2])
-
-
-@njit(cache=True)
-def nearest(net, k, s, x, y):  # type: ignore[no-untyped-def]
-    """Metres along track ``k`` that are nearest to a point, to a centimetre, looked for within 10 m of ``s``."""
-    best, found = 1e18, s
-    for n in range(-1000, 1001):
-        px, py, _ = at_track(net.pose, net.offset, net.step, k, s + 0.01 * n)
-        d = (px - x) ** 2 + (py - y) ** 2
-        if d < best:
-            best, found = d, s + 0.01 * n
-    return found
-
-
-@njit(cache=True)
-def idm(v, want, gap, lead, lead_acc, headway, a, b, still):  # type: ignore[no-untyped-def]
-    """Acceleration m/s^2 towards ``want`` behind a leader at ``gap`` metres with speed ``lead`` (gap above 1e8: none).
-
-    The enhanced model of Kesting, Treiber, Helbing (2010): where the gap is far too small but nothing is urgent, as behind one who
-    has just cut in, brake as the constant-acceleration heuristic asks and no more than ``b`` beyond it. Coolness 0.99.
-    """
-    free = a * (1.0 - (v / want) ** 4) if v <= want else max(-b, 1.2 * (want - v))
-    if gap > 1e8:
-        return free
-    gap = max(gap, 0.1)
-    wish = still + max(0.0, v * headway + v * (v - lead) / (2.0 * np.sqrt(a * b)))
-    follow = a * (1.0 - (v / want) ** 4 - (wish / gap) ** 2) if v <= want else -a * (wish / gap) ** 2
-    theirs = min(lead_acc, a)
-    if lead * (v - lead) <= -2.0 * gap * theirs and lead * lead - 2.0 * gap * theirs > 1e-6:
-        cool = v * v * theirs / (lead * lead - 2.0 * gap * theirs)
-    else:
-        cool = theirs - max(v - lead, 0.0) ** 2 / (2.0 * gap)
-    if follow < cool:
-        follow = 0.01 * follow + 0.99 * (cool + b * np.tanh((follow - cool) / b))
-    return min(free, follow)
-
-
-@njit(cache=True)
-def ahead(i, net, path, k, s, lane, body, hidden):  # type: ignore[no-untyped-def]
-    """(gap, speed index) to the next road user on i's way within 70 m; those who left i's lane by another way count until clear."""
-    gap, who = 1e9, -1
-    reach = -s[i] - body[i, 1]
-    for q in range(k[i], path.shape[1]):
-        t = path[i, q]
-        for j in range(len(s)):
-            if j == i or (hidden[j] and i == 0):
-                continue
-            same = lane[j] == t
-            if not same and net.origin[t] >= 0 and net.origin[lane[j]] == net.origin[t]:
-                same = s[j] < 13.0
-            if same and (q > k[i] or s[j] > s[i]):
-                g = reach + s[j] - body[j, 2]
-                if g < gap:
-                    gap, who = g, j
-        reach += net.length[t]
-        if who >= 0 or reach > 70.0:
-            break
-    return gap, who
-
-
-@njit(cache=True)
-def blocked(i, net, path, k, s, body, rogue):  # type: ignore[no-untyped-def]
-    """Metres before i's front at which somebody off the tracks is or soon will be on i's way; 1e9 where nobody is.
-
-    ``rogue`` [R, 5]: x, y, vx, vy, 1 where it moves or stands on the road. Foreseen 3 s ahead at constant velocity.
-    """
-    best = 1e9
-    for r in range(len(rogue)):
-        if rogue[r, 4] == 0.0:
-            continue
-        x, y, _ = at_track(net.pose, net.offset, net.step, path[i, k[i]], s[i])
-        if (rogue[r, 0] - x) ** 2 + (rogue[r, 1] - y) ** 2 > 55.0**2:
-            continue
-        dx, dy = 3.0 * rogue[r, 2], 3.0 * rogue[r, 3]
-        norm = dx * dx + dy * dy
-        q, at, d = k[i], s[i] + body[i, 1], 0.0
-        while d < 45.0 and d < best and q < path.shape[1]:
-            if at > net.length[path[i, q]]:
-                at -= net.length[path[i, q]]
-                q += 1
-                continue
-            x, y, _ = at_track(net.pose, net.offset, net.step, path[i, q], at)
-            ex, ey = x - rogue[r, 0], y - rogue[r, 1]
-            f = min(max((ex * dx + ey * dy) / norm, 0.0), 1.0) if norm > 1e-6 else 0.0
-            if (ex - f * dx) ** 2 + (ey - f * dy) ** 2 < (body[i, 0] / 2 + 0.9) ** 2:
-                best = d
-            at += 1.0
-            d += 1.0
-    return best
-
-
-@njit(cache=True)
-def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, lights):  # type: ignore[no-untyped-def]
+def leave(i, t, net, link, path, k, s, v, lane, body, accepts, taken, walked, waiting, lights):  # type: ignore[no-untyped-def]
     """Whether i may enter ``link`` now."""
     row = net.signal[link]
     if row >= 0 and lights[row, t] != 1:
@@ -187,7 +95,7 @@ def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, li
         if net.signal[other] >= 0 and lights[net.signal[other], t] == 3:
             continue
         left = net.length[lane[j]] - s[j] - body[j, 1]
-        if left / max(v[j], 1.0) > 5.0 or (v[j] < 0.3 and left < 3.0):
+        if left / max(v[j], 1.0) > accepts or (v[j] < 0.3 and left < STAND + 2.0):
             continue
         for e in range(net.conflict_offset[link], net.conflict_offset[link + 1]):
             if net.conflict[e] == other:
@@ -199,7 +107,7 @@ def leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, li
 def request(net, link, v):  # type: ignore[no-untyped-def]
     """Metres before the line at which leave is asked for: early with the right of way, at the line without."""
     priority = net.priority[link]
-    return 12.0 + 2.8 * v if priority == 2 else (16.0 if priority == 1 else 6.0)
+    return 12.0 + 2.8 * v if priority == 2 else (20.0 if priority == 1 else 15.0)
 
 
 @njit(cache=True)
@@ -261,6 +169,23 @@ def walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, sho
 
 
 @njit(cache=True)
+def foresee(t, stage, trigger, rogue):  # type: ignore[no-untyped-def]
+    """Where the actor is and will be, second by second, into three rows of ``rogue``: from its rear now to its front then."""
+    if len(stage.script) == 0:
+        return
+    last, third = len(stage.script) - 1, int(FORESEEN / DT / 3)
+    for r in range(3):
+        a, b = stage.script[min(t + third * r, last)], stage.script[min(t + third * (r + 1), last)]
+        back, front = (stage.extent[0] / 2 if r == 0 else 0.0), stage.extent[0] / 2
+        rogue[r, 0], rogue[r, 1] = a[0] - back * np.cos(a[2]), a[1] - back * np.sin(a[2])
+        rogue[r, 2] = b[0] + front * np.cos(b[2]) - rogue[r, 0]
+        rogue[r, 3] = b[1] + front * np.sin(b[2]) - rogue[r, 1]
+        rogue[r, 4] = stage.extent[1] / 2 + 0.5
+        rogue[r, 5] = 1.0 if trigger >= 0 and t - trigger >= NOTICED else 0.0
+        rogue[r, 6] = 1.0
+
+
+@njit(cache=True)
 def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  # type: ignore[no-untyped-def]
     """Traffic for ``steps``; where something is staged, until ``after`` steps from when it set off (what comes later is zeros).
 
@@ -278,7 +203,7 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
     walked, vehicles, waiting = np.zeros(walks, np.int64), np.zeros(walks, np.int64), np.zeros(walks, np.int64)
     wk, ws, pace = np.zeros(n_walk, np.int64), walkers.s.copy(), walkers.v.copy()
     shown, gone = np.zeros((n_walk, 4)), np.zeros(n_stand)
-    rogue = np.zeros((n_stand, 5))
+    rogue = np.zeros((n_stand + 3, 7))
     out_d, out_w, out_s = np.zeros((count, steps, 4)), np.zeros((n_walk, steps, 4)), np.zeros((n_stand, steps, 4))
     where = np.zeros((steps, 2))
     trigger, target, began = -1, -1, 0.0
@@ -298,6 +223,10 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                 trigger = t
             elif k[0] > stage.at or (k[0] == stage.at and d <= 0.0):
                 break  # passed without having been crossed
+        elif trigger < 0 and stage.kind == 4 and t == stage.at:
+            if v[0] < 4.5:
+                break  # the ego is held up by something else
+            trigger = t
         elif trigger < 0 and stage.kind == 2 and t >= stage.at and net.origin[lane[0]] < 0 and v[0] > 6.0:
             gap, who = ahead(0, net, path, k, s, lane, body, hidden)
             if who >= 0 and gap < 8.0 + 1.3 * v[0] and v[who] > 6.0 and lane[who] == lane[0] and s[0] < net.length[lane[0]] - 35.0:
@@ -311,14 +240,17 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                 s[1] = nearest(net, lane[0], s[1], x, y)
                 hidden[1] = True
         for r in range(n_stand):
-            going = r == 0 and stage.kind == 1 and trigger >= 0 and gone[r] < standers.length[r]
+            going = trigger >= 0 and gone[r] < standers.length[r]
             speed = standers.speed[r] * min(1.0, (t - trigger + 1) * dt / 0.5) if going else 0.0
             gone[r] += speed * dt
             h = standers.start[r, 2]
             rogue[r, 0], rogue[r, 1] = standers.start[r, 0] + gone[r] * np.cos(h), standers.start[r, 1] + gone[r] * np.sin(h)
-            rogue[r, 2], rogue[r, 3] = speed * np.cos(h), speed * np.sin(h)
-            rogue[r, 4] = 1.0 if going and t - trigger >= 3 else 0.0
+            on = min(FORESEEN * speed, max(standers.length[r] - gone[r], 0.0))
+            rogue[r, 2], rogue[r, 3], rogue[r, 4] = on * np.cos(h), on * np.sin(h), 0.9
+            rogue[r, 5] = 1.0 if standers.speed[r] > 0.0 and trigger >= 0 and t - trigger >= NOTICED else 0.0
+            rogue[r, 6] = rogue[r, 5]
             out_s[r, t, 0], out_s[r, t, 1], out_s[r, t, 2], out_s[r, t, 3] = rogue[r, 0], rogue[r, 1], h, speed
+        foresee(t, stage, trigger, rogue[n_stand:])
         walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, shown, dt)
         out_w[:, t] = shown
         if hidden[1 % count] and t - trigger >= 5:
@@ -331,13 +263,13 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             left = net.length[lane[i]] - s[i] - body[i, 1]
             if held[i] >= 0 and held[i] == link:
                 row = net.signal[link]
-                if row >= 0 and lights[row, t] != 1 and left > v[i] * v[i] / 6.0 + 1.0:
+                if row >= 0 and lights[row, t] != 1 and left > v[i] * v[i] / 4.5 + STAND - 1.0:
                     give(held, i, net, taken, vehicles, -1)
                     held[i] = -1
             elif (
                 held[i] < 0
                 and left < request(net, link, v[i])
-                and leave(i, t, net, link, path, k, s, v, lane, body, taken, walked, waiting, lights)
+                and leave(i, t, net, link, path, k, s, v, lane, body, manner[i, 5], taken, walked, waiting, lights)
             ):
                 held[i] = link
                 give(held, i, net, taken, vehicles, 1)
@@ -347,16 +279,21 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             reach = net.length[lane[i]] - s[i]
             for q in range(k[i] + 1, min(k[i] + 3, path.shape[1])):
                 soon = min(net.cap[path[i, q]] * manner[i, 0], manner[i, 1])
-                want = min(want, np.sqrt(soon * soon + 2.8 * max(reach - 2.0, 0.0)))
+                want = min(want, np.sqrt(soon * soon + (4.8 if i == 0 else 2.8) * max(reach - 2.0, 0.0)))
                 reach += net.length[path[i, q]]
             gap, who = ahead(i, net, path, k, s, lane, body, hidden)
             lead = v[who] if who >= 0 else 0.0
             a = idm(v[i], want, gap, lead, acc[who] if who >= 0 else 0.0, manner[i, 2], manner[i, 3], manner[i, 4], 2.2)
             if net.origin[lane[i]] < 0 and k[i] + 1 < path.shape[1] and held[i] != path[i, k[i] + 1]:
-                a = min(a, idm(v[i], want, net.length[lane[i]] - s[i] - body[i, 1], 0.0, 0.0, 0.6, manner[i, 3], manner[i, 4], 1.0))
+                headway, still = (0.2, 1.0) if i == 0 else (0.6, STAND)
+                left = net.length[lane[i]] - s[i] - body[i, 1]
+                a = min(a, idm(v[i], want, left, 0.0, 0.0, headway, manner[i, 3], manner[i, 4], still))
             near = blocked(i, net, path, k, s, body, rogue)
             if near < 1e8:
-                a = min(a, idm(v[i], want, max(near - 1.0, 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0))
+                stop = idm(
+                    v[i], want, max(near - (1.8 if i == 0 else 1.0), 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0
+                )
+                a = min(a, stop)
             if i == target and stage.kind == 2 and trigger >= 0:
                 slow = (t - trigger) * dt
                 if v[i] > stage.low and slow < 6.0 and began == 0.0:
@@ -370,7 +307,7 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                     a = min(a + 1.5, 0.8 * (s[0] + body[0, 1] + stage.gap + body[1, 2] - s[1]) + 1.6 * (v[0] - v[1]))
                 elif t - trigger < 40:
                     a = min(a, max(-stage.hard, 2.0 * (began - stage.low - v[1])))
-            acc[i] = max(a, -7.5)
+            acc[i] = max(a, -HARDEST, acc[i] - JERK * dt) if i == 0 else max(a, -7.5)
         # -- move
         for i in range(count):
             new = min(max(v[i] + min(acc[i], 2.5) * dt, 0.0), 25.0)

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 from wetoolkit_driving.types import Agents, Control, Ego, World
 
-from wetoolkit_minitown.cast import EGO, Place
+from wetoolkit_minitown.cast import EGO
 from wetoolkit_minitown.log import SEEN, SEEN_STILL, Log
+from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.roadmap import Cut, cut_map
 from wetoolkit_minitown.traffic import DT
 

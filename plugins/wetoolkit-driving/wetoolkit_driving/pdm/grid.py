@@ -20,7 +20,7 @@ Int = NDArray[np.int64]
 Index = NDArray[np.int32]
 Byte = NDArray[np.uint8]
 
-CELL = 1.0  # metres, doubled until the limits hold
+CELL = 0.5  # metres, doubled until the limits hold
 MOST_CELLS, MOST_STAMPS = 1 << 20, 1 << 22  # cells of the map; cells of all polygons' bounds together
 MARGIN = 1e-3  # cells
 LANE, DRIVABLE, ROUTE, CROSSING = 1, 2, 4, 8  # what a polygon counts as; a cell's low bits: surely so, its high bits: surely not
@@ -39,7 +39,7 @@ class Grid(NamedTuple):
 
 
 def lay_out(bounds: Double) -> tuple[float, float, float, int, int]:
-    """x, y, scale, nx and ny of a grid over rings with these bounds [P, 4]; cells of 1 m where the limits allow it."""
+    """x, y, scale, nx and ny of a grid over rings with these bounds [P, 4]; cells of CELL where the limits allow it."""
     if not len(bounds):
         return 0.0, 0.0, 1.0, 0, 0
     low, high = bounds[:, :2].min(0), bounds[:, 2:].max(0)

@@ -1,4 +1,4 @@
-"""The kernel of comfort (section 9). Its text to read is ``comfort``.
+"""The kernel of comfort (section 9), for LANES cars side by side. Its text to read is ``comfort``.
 
 A Savitzky-Golay filter with mode "interp" is a fixed set of taps in the middle, and at each end the polynomial that fits the last
 window best; so it is done here. The taps are scipy's. Results are rounded to 8 decimals before they are filtered again or compared,
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import savgol_coeffs
 
+from wetoolkit_driving.dynamics_lanes import ACCELERATION, ACROSS, HEADING, LANES, ROW, YAW_ACCELERATION, YAW_RATE
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.pdm.comfort import HIGH, LOW, SHORT, YAW
 
@@ -25,7 +26,7 @@ Int = NDArray[np.int64]
 Kind = np.signedinteger[Any]
 
 # numpy's integers: of Python's, numba compiles a kernel anew for each value
-VALUE, BRIEF, RATE, YAW_ACCELERATION, YAW_RATE = np.arange(5)
+VALUE, BRIEF, RATE, OF_YAW_RATE, OF_YAW = np.arange(5)
 
 
 class Filters(NamedTuple):
@@ -56,104 +57,108 @@ def make_filters(states: int, dt: float, value_window: int, rate_window: int) ->
 
 
 @kernel
-def _apply(filters: Filters, kind: Kind, values: Double, out: Double) -> None:
-    """out [L] = values [L] filtered."""
-    window, taps, count = filters.window[kind], filters.taps, values.shape[0]
+def _apply(filters: Filters, kind: Kind, values: Double, out: Double, sums: Double) -> None:
+    """out [L, M] = values [L, M] filtered; ``sums`` [4, M] is scratch."""
+    window, count, width = filters.window[kind], values.shape[0], values.shape[1]
     half = window // 2
     lag = half - (window - 1) // 2  # an even window reaches one place further ahead than back
-    out[:] = 0.0
-    for j in range(window):
-        tap = taps[kind, j]
-        for i in range(count - 2 * half):
-            out[half + i] += tap * values[lag + i + j]
+    for i in range(count - 2 * half):
+        into = out[half + i]
+        into[:] = 0.0
+        for j in range(window):
+            tap, row = filters.taps[kind, j], values[lag + i + j]
+            for m in range(width):
+                into[m] += tap * row[m]
     for end in range(2):
         start, first = end * (count - window), end * (window - half)
-        _fit_end(filters.moments, filters.powers, kind, window, values, start, out, first, half)
+        if end == 0 or start > 0:
+            _fit_window(filters, kind, values[start : start + window], sums)
+        for i in range(first, first + half):
+            into, a, b, c, d = out[start + i], sums[0], sums[1], sums[2], sums[3]
+            p, q = filters.powers[kind, 0, i], filters.powers[kind, 1, i]
+            r, s = filters.powers[kind, 2, i], filters.powers[kind, 3, i]
+            for m in range(width):
+                into[m] = a[m] * p + b[m] * q + c[m] * r + d[m] * s
 
 
 @kernel
-def _fit_end(
-    moments: Double, powers: Double, kind: Kind, window: int, values: Double, start: int, out: Double, first: int, length: int
-) -> None:
-    """Write ``length`` places from the ``first`` one on of the polynomial that fits the window that begins at ``start``."""
-    a, b, c, d = 0.0, 0.0, 0.0, 0.0
-    for j in range(window):
-        value = values[start + j]
-        a += moments[kind, 0, j] * value
-        b += moments[kind, 1, j] * value
-        c += moments[kind, 2, j] * value
-        d += moments[kind, 3, j] * value
-    for i in range(first, first + length):
-        out[start + i] = a * powers[kind, 0, i] + b * powers[kind, 1, i] + c * powers[kind, 2, i] + d * powers[kind, 3, i]
+def _fit_window(filters: Filters, kind: Kind, values: Double, sums: Double) -> None:
+    """Write the coefficients [4, M] of the polynomials that fit the values [W, M] of a window."""
+    for power in range(4):
+        total = sums[power]
+        total[:] = 0.0
+        for j in range(values.shape[0]):
+            part, row = filters.moments[kind, power, j], values[j]
+            for m in range(values.shape[1]):
+                total[m] += part * row[m]
 
 
 @kernel
 def _round(values: Double) -> None:
+    flat = values.reshape(-1)
+    for i in range(flat.shape[0]):
+        flat[i] = np.rint(flat[i] * 1e8) / 1e8
+
+
+@kernel
+def _within(values: Double, low: float, high: float, good: Bool) -> None:
+    """Write whether all values [L, M] of each of N <= M lanes, rounded, lie strictly between the bounds into ``good`` [N]; far from
+    both, rounding cannot matter."""
+    for m in range(good.shape[0]):
+        good[m] = True
     for i in range(values.shape[0]):
-        values[i] = np.rint(values[i] * 1e8) / 1e8
+        for m in range(good.shape[0]):
+            if not low + 1e-7 < values[i, m] < high - 1e-7:
+                value = np.rint(values[i, m] * 1e8) / 1e8
+                good[m] = good[m] and low < value < high
 
 
 @kernel
-def _within(values: Double, low: float, high: float) -> bool:
-    """Whether all values, rounded, lie strictly between the bounds; far from both, rounding cannot matter."""
-    for value in values:
-        if not low + 1e-7 < value < high - 1e-7:
-            value = np.rint(value * 1e8) / 1e8
-            if not low < value < high:
-                return False
-    return True
+def _arrange(slab: Double, past: Double, shift: float, along: Double, size: Double, across: Double, heading: Double) -> None:
+    """Accelerations of the past and the slab's cars, [L, M] each: along the car where ``shift`` says, their size at the rear axle,
+    across the car; and headings added up from the first one, since derivatives do not see the offset."""
+    before = past.shape[0]
+    for i in range(along.shape[0]):
+        at = max(i - before, 0) * ROW
+        for m in range(LANES):
+            if i < before:
+                h, ax, ay, rate, change = past[i, 2], past[i, 5], past[i, 6], past[i, 9], past[i, 10]
+            else:
+                h, ax, ay = slab[at + HEADING + m], slab[at + ACCELERATION + m], slab[at + ACROSS + m]
+                rate, change = slab[at + YAW_RATE + m], slab[at + YAW_ACCELERATION + m]
+            # NAVSIM v2.2 adds both terms of the yaw to the first axis
+            along[i, m], across[i, m] = ax if shift == 0.0 else ax + shift * rate**2 + shift * change, ay
+            size[i, m], heading[i, m] = abs(ax) if ay == 0.0 else math.hypot(ax, ay), h
+    for m in range(LANES):
+        last, total = heading[0, m], 0.0
+        for i in range(along.shape[0]):
+            turn = heading[i, m] - last
+            if not -math.pi <= turn < math.pi:
+                turn = (turn + math.pi) % (2 * math.pi) - math.pi
+            last, total = heading[i, m], total + turn
+            heading[i, m] = total
 
 
 @kernel
-def _accelerations(states: Double, shift: float, along: Double, size: Double, across: Double) -> None:
-    """Accelerations of states [T, 11]: along the car where ``shift`` says, their size at the rear axle, across the car."""
-    for t in range(states.shape[0]):
-        ax, ay = states[t, 5], states[t, 6]
-        along[t], across[t] = ax, ay
-        size[t] = abs(ax) if ay == 0.0 else math.hypot(ax, ay)
-        if shift != 0.0:  # NAVSIM v2.2 adds both terms of the yaw to the first axis
-            along[t] = ax + shift * states[t, 9] ** 2 + shift * states[t, 10]
+def comfortable(slab: Double, past: Double, shift: float, filters: Filters, work: Double, sums: Double, good: Bool) -> None:
+    """Write which of the six quantities of a slab's first N <= LANES cars stay within bounds into ``good`` [6, N].
 
-
-@kernel
-def _unwrap(states: Double, last: float, sum_before: float, out: Double) -> tuple[float, float]:
-    """Headings of states [T, 11] added up from the heading ``last``, which counts as ``sum_before``; both as they are after."""
-    for t in range(states.shape[0]):
-        turn = states[t, 2] - last
-        if not -math.pi <= turn < math.pi:
-            turn = (turn + math.pi) % (2 * math.pi) - math.pi
-        last, sum_before = states[t, 2], sum_before + turn
-        out[t] = sum_before
-    return last, sum_before
-
-
-@kernel
-def comfortable(path: Double, past: Double, shift: float, filters: Filters, work: Double, good: Bool) -> None:
-    """Write which of the six quantities of states [T, 11] stay within bounds into ``good`` [6].
-
-    ``past`` [H, 11] goes before the states (H = 0: nothing); ``shift`` is how far ahead of the rear axle accelerations are taken,
-    in metres (0: there); ``work`` is [5, H + T] of scratch.
+    ``past`` [H, 11] goes before the T states (H = 0: nothing); ``shift`` is how far ahead of the rear axle accelerations are taken,
+    in metres (0: there); ``work`` [6, H + T, LANES] and ``sums`` [4, LANES] are scratch.
     """
-    along, raw, across, first, second = work[0], work[1], work[2], work[3], work[4]
-    low, high, before = filters.low, filters.high, past.shape[0]
-    _accelerations(past, shift, along[:before], raw[:before], across[:before])
-    _accelerations(path, shift, along[before:], raw[before:], across[before:])
-    _apply(filters, BRIEF, raw, first)
-    _round(first)
-    _apply(filters, RATE, first, second)
-    good[2] = _within(second, low[2], high[2])
-    _apply(filters, VALUE, along, first)
-    good[0] = _within(first, low[0], high[0])
-    _apply(filters, VALUE, across, first)
-    good[1] = _within(first, low[1], high[1])
-    _apply(filters, BRIEF, along, first)
-    _round(first)
-    _apply(filters, RATE, first, second)
-    good[3] = _within(second, low[3], high[3])
-    start = past[0, 2] if before else path[0, 2]  # derivatives do not see the offset
-    last, total = _unwrap(past, start, 0.0, raw[:before])
-    _unwrap(path, last, total, raw[before:])
-    _apply(filters, YAW_ACCELERATION, raw, first)
-    _apply(filters, YAW_RATE, raw, second)
-    good[4] = _within(first, low[4], high[4])
-    good[5] = _within(second, low[5], high[5])
+    along, size, across, heading, first, second = work[0], work[1], work[2], work[3], work[4], work[5]
+    low, high = filters.low, filters.high
+    _arrange(slab, past, shift, along, size, across, heading)
+    _apply(filters, VALUE, along, first, sums)
+    _within(first, low[0], high[0], good[0])
+    _apply(filters, VALUE, across, first, sums)
+    _within(first, low[1], high[1], good[1])
+    for quantity, values in ((2, size), (3, along)):
+        _apply(filters, BRIEF, values, first, sums)
+        _round(first)
+        _apply(filters, RATE, first, second, sums)
+        _within(second, low[quantity], high[quantity], good[quantity])
+    _apply(filters, OF_YAW_RATE, heading, first, sums)
+    _within(first, low[4], high[4], good[4])
+    _apply(filters, OF_YAW, heading, first, sums)
+    _within(first, low[5], high[5], good[5])

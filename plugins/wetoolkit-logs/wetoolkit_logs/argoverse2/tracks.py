@@ -19,6 +19,7 @@ from wetoolkit_driving.types import AgentClass, Vehicle
 from wetoolkit.errors import DataError
 from wetoolkit_logs import motion
 from wetoolkit_logs.argoverse2.maps import features
+from wetoolkit_logs.argoverse2.sensors import AXLE
 from wetoolkit_logs.argoverse2.tables import POSE, flat, table, transforms
 from wetoolkit_logs.recording import DT, Recording, Track
 
@@ -55,8 +56,7 @@ def log(annotations: Path, poses: Path, archive: Path, limit: int) -> Recording:
     counts: Counter[str] = Counter()
     boxes = table(annotations, (*BOX, *POSE), limit)
     known = table(poses, POSE, limit)
-    twice = known["timestamp_ns"].is_duplicated().sum()
-    counts["poses_of_one_time_left_out"] += twice
+    counts["poses_of_one_time_left_out"] += len(known) - known["timestamp_ns"].n_unique()
     known = known.unique("timestamp_ns", keep="first", maintain_order=True).sort("timestamp_ns")
     stamps = np.unique(boxes["timestamp_ns"].to_numpy())
     steps = _steps(stamps, annotations)
@@ -78,8 +78,9 @@ def log(annotations: Path, poses: Path, archive: Path, limit: int) -> Recording:
     })  # fmt: skip
     size = boxes.select("length_m", "width_m", "height_m").to_numpy()
     others = _tracks(rows, flat(matrices), None, size, len(pose), counts)
+    height = np.interp(np.arange(len(pose)), steps, ego_to_city[:, 2, 3] - AXLE)
     return Recording(annotations.parent.name, annotations.parent.name, "argoverse2", len(pose), ego, others, {}, features(archive),
-                     {name: n for name, n in counts.items() if n})  # fmt: skip
+                     {name: n for name, n in counts.items() if n}, int(stamps[0]), height)  # fmt: skip
 
 
 def _steps(stamps: NDArray[np.int64], path: Path) -> NDArray[np.int64]:

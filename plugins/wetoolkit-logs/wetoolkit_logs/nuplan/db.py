@@ -67,7 +67,21 @@ def connect(path: Path) -> sqlite3.Connection:
     """A read-only connection. ``DataError`` where there is no such file."""
     if not path.is_file():
         raise DataError("no such log", file=str(path), way_out="check the folder, or make the index again")
+    _check_length(path)
     return sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro&immutable=1", uri=True, isolation_level=None)
+
+
+def _check_length(path: Path) -> None:
+    """``DataError`` where the file is shorter than its header says: sqlite would notice only at the pages that are missing."""
+    with path.open("rb") as file:
+        head = file.read(100)
+    page, pages = int.from_bytes(head[16:18], "big"), int.from_bytes(head[28:32], "big")
+    page = 65536 if page == 1 else page
+    told = len(head) == 100 and head[24:28] == head[92:96]  # else the count is not kept up to date
+    if not head.startswith(b"SQLite format 3\0") or (told and path.stat().st_size < page * pages):
+        what = "the database is cut short" if head.startswith(b"SQLite format 3\0") else "no SQLite database"
+        size = f"{path.stat().st_size} of {page * pages} bytes" if told else f"{path.stat().st_size} bytes"
+        raise DataError(what, file=str(path), size=size, way_out="fetch or convert the log again")
 
 
 @contextmanager

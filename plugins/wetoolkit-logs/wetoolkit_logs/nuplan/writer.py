@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -45,7 +45,8 @@ class Options:
     """How a log is written."""
 
     rate: float = RATE  # Hz
-    reach: float = np.inf  # metres: who never is so near to the ego at a time is left out then, and so are lights
+    reach: float = np.inf  # metres: who never is so near to the ego at a time is left out then
+    lights: float = np.inf  # metres: lights of lanes that begin so far from the ego at a time are left out then
     tags: Tags | None = None
 
 
@@ -54,9 +55,10 @@ def write(
     folder: Path,
     sensors: Callable[[Scenario[World]], Sensors] | None = None,
     progress: Progress | None = None,
-    options: Options = Options(),
+    options: Options | Mapping[str, Any] = Options(),
 ) -> list[Path]:
     """Each recording as ``<folder>/<log>.db``, all their maps in ``<folder>/maps``; the paths written. Errors: ``DataError``."""
+    options = options if isinstance(options, Options) else Options(**options)
     written: list[Path] = []
     for count, recording in enumerate(recordings, 1):
         town = register(folder / "maps", recording.world.map, recording.origin)
@@ -88,7 +90,7 @@ def write_log(
         raise DataError(
             f"log {recording.log!r} has {len(every)} steps with an ego", way_out=f"at least {SCENES} are due", field="ego"
         )
-    log = _Log(recording, world, town, name, every, options.reach)
+    log = _Log(recording, world, town, name, every, options.reach, min(options.reach, options.lights))
     tables = {**log.tables(), "scenario_tag": log.tags(options.tags(recording) if options.tags else ())}
     kept: list[Path] = []
     if sensors is not None:
@@ -108,6 +110,7 @@ class _Log:
     name: str
     every: NDArray[np.intp]
     reach: float
+    light_reach: float
 
     @cached_property
     def times(self) -> list[int]:
@@ -246,9 +249,9 @@ class _Log:
         road, signals = self.world.map, self.world.signals
         lanes = np.flatnonzero(road.lane_signal >= 0)
         frame, at = (index.ravel() for index in np.meshgrid(np.arange(len(self.every)), np.arange(len(lanes)), indexing="ij"))
-        if np.isfinite(self.reach) and len(lanes):
+        if np.isfinite(self.light_reach) and len(lanes):
             start = road.lane_xy[road.lane_offset[lanes]]
-            near = np.hypot(*(start[at] - self.world.ego.states[self.every[frame], :2]).T) < self.reach
+            near = np.hypot(*(start[at] - self.world.ego.states[self.every[frame], :2]).T) < self.light_reach
             frame, at = frame[near], at[near]
         lane = lanes[at]
         state, fid = signals[road.lane_signal[lane], self.every[frame]], self.town.lane_fid(lane)

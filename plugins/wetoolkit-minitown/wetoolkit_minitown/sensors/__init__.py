@@ -1,1 +1,1 @@
-"""Sensors of a driving World: a camera rig like nuPlan's, bodies of agents, PCD files. Images are not made yet."""
+"""Sensors of a driving World by ray casting: a camera rig like nuPlan's and a lidar in a town that is made around any RoadMap."""

@@ -53,3 +53,4 @@ class Surface(IntEnum):
     WHITE = 6
     YELLOW = 7
     GUTTER = 8
+    KERB = 9
