@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
-from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, relative
+from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, ego_center, relative
 from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Float, RoadMap, World
 
 from wetoolkit.statistics import Interval, mean_interval
@@ -45,15 +45,17 @@ class Tally:
         return {
             key: mean_interval(values, self.logs[key], seed=seed, bounds=None if key[1].startswith("min") else (0.0, 1.0))
             for key, values in self.values.items()
+            if values
         }
 
 
 def recorded(tokens: Tokens, world: World, now: int, steps: int) -> tuple[Double, Bool]:
-    """Local poses [A, steps, 3] of the rows (the ego's are zeros) after ``now`` as recorded, and who is there throughout [A]."""
+    """Local poses [A, steps, 3] after ``now`` as recorded, and who but the ego is there throughout [A]."""
     poses, there = np.zeros((len(tokens), steps, 3)), np.zeros(len(tokens), bool)
     span, others = slice(now + 1, now + 1 + steps), tokens.rows[1:]
     found = world.agents.pose[others, span].astype(np.float64)
     if found.shape[1] == steps:
+        poses[0] = relative(tokens.frame[0], ego_center(world.ego.states[span], world.ego.vehicle))
         poses[1:], there[1:] = relative(tokens.frame[1:, None], found), world.agents.valid[others, span].all(1)
     return poses, there
 
