@@ -6,6 +6,7 @@ import sqlite3
 from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,8 @@ def ask(base: sqlite3.Connection, tokens: Sequence[bytes], tracks: Mapping[bytes
     step = np.repeat(np.arange(len(tokens)), count)
     if not rows:
         return Boxes(step, np.zeros(0, np.int32), np.zeros((0, 5)))
-    names, *columns = zip(*rows, strict=True)
+    flat = list(chain.from_iterable(rows))
+    names, *columns = (flat[k :: len(rows[0])] for k in range(len(rows[0])))
     return _sound(step, np.array([tracks.get(name, -1) for name in names], np.int32), columns)
 
 
