@@ -33,13 +33,13 @@ class Part:
 
 
 class CityMap:
-    """A map by its file."""
+    """A map by its file, or by arrays that were made of something else."""
 
-    def __init__(self, path: Path, cache: bool = True) -> None:
-        if not path.is_file():
+    def __init__(self, path: Path, cache: bool = True, arrays: Arrays | None = None) -> None:
+        if arrays is None and not path.is_file():
             raise DataError("no such map", file=str(path), way_out="name the folder of the maps (`maps`, or $NUPLAN_MAPS_ROOT)")
         self.path = path
-        self.arrays: Arrays = kept([path], "map", lambda: read_map(path), cache)
+        self.arrays: Arrays = kept([path], "map", lambda: read_map(path), cache) if arrays is None else arrays
         self.counts: Mapping[str, int] = self.arrays.facts["counts"]
 
     @cached_property

@@ -150,7 +150,7 @@ class Log:
             map=replace(part.map, lane_signal=lit),
             signals=signals,
             route=np.searchsorted(part.lanes, route).astype(np.int32),
-            on_route=_on_route(part, way.city.block, route),
+            on_route=on_route(part, way.city.block, route),
             dt=dt,
             unavailable=self._unavailable(bool(len(route))),
         )
@@ -196,7 +196,7 @@ class Log:
         return signal, np.where(states == UNSAID, np.uint8(Signal.UNKNOWN), states)
 
 
-def _on_route(part: Part, block_of: Int, route: NDArray[np.int32]) -> NDArray[np.bool_]:
+def on_route(part: Part, block_of: Int, route: NDArray[np.int32]) -> NDArray[np.bool_]:
     """[P] the roadblocks of the route's lanes, and the polygons of all lanes in those."""
     found = np.zeros(len(part.areas), bool)
     blocks = np.zeros(int(block_of.max(initial=-1)) + 1, bool)

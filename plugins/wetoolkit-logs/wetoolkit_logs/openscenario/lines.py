@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from wetoolkit_driving.geometry import arc_lengths, drop_repeats, project, wrap_angle
 
 Double = NDArray[np.float64]
-OFF = 0.04  # metres between a curve and the segment that it replaces, at most
+OFF = 0.025  # metres that the bend at one end may take a curve off the segment that it replaces: 5 cm with both
 STRAIGHT = 1e-6  # radians: less is a straight line
 SHORTEST = 1e-3  # metres: nearer points are one, and points so near to the line through their neighbours are left out
 BULGE = 4 / 27  # of its length, by which a cubic leaves its chord for each radian at one end
