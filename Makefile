@@ -87,6 +87,9 @@ bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (bu
 bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
 	$(BIN)/python tests/benchmarks/bench_splat.py
 
+bench-data: install  ## windows/s of the log readers, indexing, memory against size (build/bench/data.json)
+	$(BIN)/python tests/benchmarks/bench_data.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
 

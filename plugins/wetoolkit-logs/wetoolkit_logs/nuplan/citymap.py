@@ -58,6 +58,11 @@ class CityMap:
         return {fid: k for k, fid in enumerate(self.arrays["lane_fid"].tolist())}
 
     @cached_property
+    def block(self) -> Int:
+        """[L] number of each lane's roadblock (connector), from 0."""
+        return np.unique(self.arrays["lane_block_fid"], return_inverse=True)[1].reshape(-1)
+
+    @cached_property
     def lanes_of_block(self) -> Mapping[int, list[int]]:
         """Fid of a roadblock (connector) -> rows of its lanes."""
         found: dict[int, list[int]] = {}

@@ -33,6 +33,7 @@ class Log:
 
     def __init__(self, path: Path, cache: bool = True, cache_boxes: bool = True) -> None:
         self.path = path
+        self._presents: dict[tuple[float, float], list[tuple[int, int]]] = {}
         self._cache_boxes = cache and cache_boxes
         if not path.is_file():
             raise DataError("no such log", file=str(path), way_out="check the folder, or make the index again")
@@ -105,6 +106,11 @@ class Log:
 
     def presents(self, before: float, after: float) -> list[tuple[int, int]]:
         """Stretches [first, last] of frames that have ``before`` and ``after`` seconds of the log around them, without a gap."""
+        if (before, after) not in self._presents:
+            self._presents[before, after] = self._around(before, after)
+        return self._presents[before, after]
+
+    def _around(self, before: float, after: float) -> list[tuple[int, int]]:
         slack = self.dt * 1e6 / 2
         found = []
         for first, last in self.runs:
@@ -144,7 +150,7 @@ class Log:
             map=replace(part.map, lane_signal=lit),
             signals=signals,
             route=np.searchsorted(part.lanes, route).astype(np.int32),
-            on_route=on_route(part, way.city.arrays["lane_block_fid"], route),
+            on_route=on_route(part, way.city.block, route),
             dt=dt,
             unavailable=self._unavailable(bool(len(route))),
         )
@@ -165,8 +171,10 @@ class Log:
         return ask(self._base, self.index["token"][frames].astype(">u8").view("V8").tolist(), self._tracks)
 
     def _agents(self, boxes: Boxes, steps: int, centre: Double) -> Agents:
-        seen, row = np.unique(boxes.track, return_inverse=True)
-        at, numbers = (row.reshape(-1), boxes.step), boxes.numbers
+        there = np.zeros(len(self.index["kind"]), bool)
+        there[boxes.track] = True
+        seen = np.flatnonzero(there)
+        at, numbers = ((np.cumsum(there) - 1)[boxes.track], boxes.step), boxes.numbers
         pose = np.zeros((len(seen), steps, 3), np.float32)
         velocity = np.zeros((len(seen), steps, 2), np.float32)
         valid = np.zeros((len(seen), steps), bool)
@@ -191,7 +199,9 @@ class Log:
 def on_route(part: Part, block_of: Int, route: NDArray[np.int32]) -> NDArray[np.bool_]:
     """[P] the roadblocks of the route's lanes, and the polygons of all lanes in those."""
     found = np.zeros(len(part.areas), bool)
-    of_route = np.isin(block_of[part.lanes], block_of[route])
+    blocks = np.zeros(int(block_of.max(initial=-1)) + 1, bool)
+    blocks[block_of[route]] = True
+    of_route = blocks[block_of[part.lanes]]
     for of in (part.map.lane_area, part.map.lane_roadblock):
         found[of[of_route & (of >= 0)]] = True
     return found

@@ -185,7 +185,7 @@ def _solid(p, x, y, z, length, hits, lit, table, signals, light, eye):  # type: 
     d0, d1 = float(table.detail[n, 0]), float(table.detail[n, 1])
     kind = table.material[n]
     gloss, wrap = 0.0, 0.0
-    if kind == LAMP or (kind == SIGNAL and signals[int(d0)] == int(d1)):
+    if kind == LAMP or (kind == SIGNAL and int(d0) < len(signals) and signals[int(d0)] == int(d1)):
         shine = 1.5 if kind == LAMP else 2.6
         return r * shine, g * shine, b * shine, table.category[n]
     if kind == FACADE:

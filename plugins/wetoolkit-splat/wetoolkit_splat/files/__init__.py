@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from wetoolkit.errors import DataError, UnknownName
@@ -23,7 +23,7 @@ WRITERS: dict[str, Callable[[Path, Columns], None]] = {
 }
 
 
-def _suffix(path: Path, known: dict[str, Callable[..., object]]) -> str:
+def _suffix(path: Path, known: Mapping[str, Callable[..., object]]) -> str:
     for suffix in known:  # the longer ones stand first
         if path.name.lower().endswith(suffix):
             return suffix

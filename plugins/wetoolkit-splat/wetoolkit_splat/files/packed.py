@@ -45,7 +45,8 @@ def _container(columns: Columns) -> Any:
         columns.sh[:, 0],
         columns.sh[:, 1:],
     )
-    return GSData(*(np.ascontiguousarray(part, np.float32) for part in parts), _format=create_ply_format(degree))
+    means, scales, quats, opacities, sh0, higher = (np.ascontiguousarray(part, np.float32) for part in parts)
+    return GSData(means, scales, quats, opacities, sh0, higher, create_ply_format(degree))
 
 
 def _read(path: Path, reader: Callable[[str], Any], what: str) -> Columns:

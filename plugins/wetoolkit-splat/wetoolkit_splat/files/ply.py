@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from plyfile import PlyData, PlyElement, PlyParseError
+from plyfile import PlyData, PlyElement, PlyParseError  # type: ignore[import-untyped]
 
 from wetoolkit.errors import DataError
 from wetoolkit.store import write_atomic

@@ -26,7 +26,7 @@ class Columns:
 
     def broken(self) -> NDArray[np.bool_]:
         """[N] rows that no renderer can use."""
-        bad = ~np.any(self.quaternions, axis=1)
+        bad: NDArray[np.bool_] = ~np.any(self.quaternions, axis=1)
         for field in fields(self):
             values = getattr(self, field.name)
             bad |= ~np.isfinite(values).reshape(len(bad), -1).all(1)

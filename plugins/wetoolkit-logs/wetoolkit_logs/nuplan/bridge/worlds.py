@@ -80,7 +80,7 @@ def world_of(span: Span, view: MapView, route: Sequence[str]) -> tuple[World, tu
         map=road,
         signals=signals,
         route=np.searchsorted(part.lanes, lanes).astype(np.int32),
-        on_route=on_route(part, city.arrays["lane_block_fid"], lanes),
+        on_route=on_route(part, city.block, lanes),
         dt=span.dt,
         unavailable=tuple(name for name, is_so in missing.items() if is_so),
     )
