@@ -11,14 +11,15 @@ from wetoolkit_driving.types import HEADING, AgentClass, Signal, World
 from wetoolkit_minitown.sensors import readable, shading
 from wetoolkit_minitown.sensors import renderer as renderer_module
 from wetoolkit_minitown.sensors.caster import Caster
-from wetoolkit_minitown.sensors.codes import Category, Material, Surface
-from wetoolkit_minitown.sensors.ground import Ground, paint
+from wetoolkit_minitown.sensors.codes import LEVELS, MIXED, Category, Material, Surface
+from wetoolkit_minitown.sensors.ground import Brush, Ground, paint
 from wetoolkit_minitown.sensors.lidar import MOUNT, Lidar, sweep
 from wetoolkit_minitown.sensors.light import draw_light
 from wetoolkit_minitown.sensors.mesh import Look, Mesh, box, empty
 from wetoolkit_minitown.sensors.renderer import Renderer, Shot
 from wetoolkit_minitown.sensors.rig import MOUNTS, rig
 from wetoolkit_minitown.sensors.stage import Stage, build_stage
+from wetoolkit_minitown.sensors.surfaces import SURFACE
 
 pytest.importorskip("embreex")
 STEP = 20
@@ -150,11 +151,13 @@ def test_the_ground_shows_what_the_map_says(town_data) -> None:  # type: ignore[
     for lane in range(road.lanes):
         line = road.centre_line(lane)
         codes = ground.at(line[len(line) // 2 : len(line) // 2 + 1])
-        assert Surface(codes[0]) in {Surface.ASPHALT, Surface.WHITE, Surface.YELLOW}
+        assert Surface(SURFACE[codes[0]]) in {Surface.ASPHALT, Surface.WHITE, Surface.YELLOW}
     for area in np.flatnonzero(np.isin(road.area_kind, list(kinds))):
         ring = road.area(int(area))
         if road.area_kind[area] == 7:
-            share = np.mean([c in kinds[7] for c in ground.at(ring.mean(0) + np.random.default_rng(0).uniform(-1, 1, (50, 2)))])
+            share = np.mean(
+                [c in kinds[7] for c in SURFACE[ground.at(ring.mean(0) + np.random.default_rng(0).uniform(-1, 1, (50, 2)))]]
+            )
             assert share > 0.9
     outside = ground.at(np.array([[1e4, 0.0], [0.0, -1e4]]))
     assert (outside == Surface.GRASS).all()
@@ -223,6 +226,21 @@ def test_a_sweep_ranges_a_wall_and_the_ground() -> None:
     noisy = sweep(plain(wall, world), STEP, Lidar(noise=0.05))
     spread = noisy[(noisy[:, 0] > 15) & (np.abs(noisy[:, 1]) < 5) & (noisy[:, 2] > 0.5), 0] - 20.0
     assert 0.03 < spread.std() < 0.07
+
+
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.1, np.pi / 2])
+def test_a_marking_has_its_width_at_any_angle(angle: float) -> None:
+    brush = Brush(np.zeros(2), np.array([20.0, 20.0]))
+    brush.ring(np.array([(0, 0), (20, 0), (20, 20), (0, 20.0)]), Surface.ASPHALT)
+    along = np.array([np.cos(angle), np.sin(angle)])
+    brush.mark(10 + np.array([-6, -1.5, 4])[:, None] * along, Surface.WHITE, 0.13)
+    code = brush.ground().code
+    share = np.where(code >= MIXED, (code.astype(float) - MIXED + 1) / LEVELS, 0.0)
+    assert share.sum() * brush.cell**2 == pytest.approx(10 * 0.13, rel=0.05)
+    across = np.array([-along[1], along[0]])
+    line = 10 + 1.0 * along + np.linspace(-0.3, 0.3, 61)[:, None] * across
+    painted = SURFACE[brush.ground().at(line)] == Surface.WHITE
+    assert painted[30] and not painted[:15].any() and not painted[-15:].any()
 
 
 def test_a_world_beside_its_stage_by_a_shift_looks_the_same() -> None:

@@ -45,7 +45,7 @@ def layers_of(town: Town) -> dict[str, Columns]:
         },
         "baseline_paths": _baselines(town, lines),
         "boundaries": _boundaries(town, lines, bodies),
-        "road_segments": {"fid": np.zeros(0, np.int64), "geometry": np.zeros(0, object)},
+        "road_segments": _segments(town, rings, bodies),
     }  # fmt: skip
     layers |= _areas(town, rings, bodies, made)
     _complete(layers)
@@ -197,6 +197,14 @@ def _areas(town: Town, rings: Shapes, bodies: Shapes, made: NDArray[np.intp]) ->
         "name": np.array([road.area_ids[k] for k in at], object), "geometry": rings[at],
     }  # fmt: skip
     return layers
+
+
+def _segments(town: Town, rings: Shapes, bodies: Shapes) -> Columns:
+    """Roads once more: what the devkit calls drivable are these, intersections, car parks and generic drivable areas."""
+    road = town.road
+    alone = (road.lane_roadblock < 0) & ~town.connector
+    shapes = np.concatenate([rings[road.area_kind == AreaKind.ROADBLOCK], bodies[alone]])
+    return {"fid": town.extra_fid(7, np.arange(len(shapes))), "geometry": shapes}
 
 
 def _complete(layers: dict[str, Columns]) -> None:

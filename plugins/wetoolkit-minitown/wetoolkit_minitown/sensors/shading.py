@@ -126,9 +126,9 @@ def _floor(rx, ry, rz, along, lit, floor, light, eye):  # type: ignore[no-untype
     dim = _under(x, y, floor.boxes) if marked(x, y, floor.cells, floor.edge) else 1.0
     sun = light.sun[2] * lit * (0.4 + 0.6 * dim)
     return (
-        r * (light.beam[0] * sun + 0.80 * light.zenith[0] * dim + 0.22 * dim),
-        g * (light.beam[1] * sun + 0.80 * light.zenith[1] * dim + 0.22 * dim),
-        b * (light.beam[2] * sun + 0.80 * light.zenith[2] * dim + 0.22 * dim),
+        r * (light.beam[0] * sun + light.shade[0] * dim),
+        g * (light.beam[1] * sun + light.shade[1] * dim),
+        b * (light.beam[2] * sun + light.shade[2] * dim),
         surfaces.SHOWN[code],
     )
 
@@ -185,7 +185,7 @@ def _solid(p, x, y, z, length, hits, lit, table, signals, light, eye):  # type: 
     d0, d1 = float(table.detail[n, 0]), float(table.detail[n, 1])
     kind = table.material[n]
     gloss, wrap = 0.0, 0.0
-    if kind == LAMP or (kind == SIGNAL and signals[int(d0)] == int(d1)):
+    if kind == LAMP or (kind == SIGNAL and int(d0) < len(signals) and signals[int(d0)] == int(d1)):
         shine = 1.5 if kind == LAMP else 2.6
         return r * shine, g * shine, b * shine, table.category[n]
     if kind == FACADE:
