@@ -70,7 +70,8 @@ def describe(scenario: Scenario[World]) -> Described:
     metadata = {
         "id": name, "scenario_id": name, "dataset": dataset, "version": f"wetoolkit-logs {__version__}",
         "ts": world.dt * np.arange(world.steps), "sample_rate": world.dt, "metadrive_processed": False, "coordinate": "metadrive",
-        "sdc_id": sdc, "track_length": world.steps, **_summary(tracks, lights, len(features)), kept.KEY: kept.kept(world, scenario.origin),
+        "sdc_id": sdc, "track_length": world.steps, **_summary(tracks, lights, len(features)),
+        kept.KEY: kept.kept(world, scenario.origin),
     }  # fmt: skip
     return {
         "id": name,
