@@ -247,3 +247,14 @@ def test_an_empty_road_and_a_road_without_lanes_have_variants(checkpoint: Path) 
     assert "0 moved" in alone.variant
     (one,) = behaviour(checkpoint).vary(scene(without_lanes(straight_world([actor(20, 0, 0, 3.0)]))), 1, 0)
     assert "1 moved" in one.variant
+
+
+def test_a_budget_rejects_what_is_unlikely_and_says_so(checkpoint: Path) -> None:
+    bare = ANYTHING.model_copy(update={"unlikely": 1e-6, "tries": 2})
+    goals = (GoalConfig(agent="a0", x=30.0, y=-1.5, at=2.0),)  # 50 m in 2 s
+    made, rejected = behaviour(checkpoint, plausibility=bare, goals=goals).variants(scene(busy()), 2, 0)
+    assert made == []
+    assert rejected == {"unlikely": 4}
+    (one,), none = behaviour(checkpoint, plausibility=bare.model_copy(update={"unlikely": 1e9})).variants(scene(busy()), 1, 0)
+    assert none == {}
+    assert np.isfinite(one.verdict.excess)
