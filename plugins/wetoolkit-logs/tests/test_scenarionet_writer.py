@@ -72,9 +72,7 @@ def same(given_: Scenario[World], found: Scenario[World]) -> None:
     one, two = given_.world, found.world
     apart = np.array(given_.origin[:2]) - np.array(found.origin[:2])
     shift = lambda xy: xy + apart  # noqa: E731
-    assert (
-        found.log == given_.log and found.origin[2] == given_.origin[2] and two.dt == one.dt and two.ego.vehicle == one.ego.vehicle
-    )
+    assert (found.log, found.origin[2], two.dt, two.ego.vehicle) == (given_.log, given_.origin[2], one.dt, one.ego.vehicle)
     np.testing.assert_allclose(two.ego.states[:, :2], shift(one.ego.states[:, :2]), atol=1e-9)
     np.testing.assert_allclose(two.ego.states[:, 2:], one.ego.states[:, 2:], atol=1e-9)
     seen = one.agents.valid.any(1)
