@@ -25,14 +25,22 @@ from wetoolkit_diffusion.attacks import AttackConfig, choices
 from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
 from wetoolkit_diffusion.checkpoint import Model, load
 from wetoolkit_diffusion.controls import CopyConfig, begin
-from wetoolkit_diffusion.distributions import Samples
+from wetoolkit_diffusion.distributions import Samples, quantities
 from wetoolkit_diffusion.generate import Request, generate, motions, past
 from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.noise import SamplerConfig
-from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
-from wetoolkit_diffusion.tokens import encode
+from wetoolkit_diffusion.plausible import PlausibilityConfig, best_scores
+from wetoolkit_diffusion.plausible import judge as verdicts
+from wetoolkit_diffusion.realism import Tally, collisions, going_straight, judge, recorded, rows
+from wetoolkit_diffusion.tokens import Tokens, encode
+from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.reconstruct import Replay, ReplayConfig
+from wetoolkit_driving.traffic.perturb import Perturb, PerturbConfig
+from wetoolkit_driving.types import World
 from wetoolkit_minitown.dataset import Minitown, MinitownConfig
+
+from wetoolkit.statistics import wilson
+from wetoolkit.types import Scene, Situation
 
 FILE = Path("build/bench/diffusion.safetensors")
 SAMPLES, STEPS, EVERY = 8, 80, 5
@@ -78,29 +86,73 @@ def realism(model: Model, refs: list[Any], dataset: Minitown) -> tuple[list[dict
 
 
 def controls(file: Path, refs: list[Any], dataset: Minitown, each: int) -> list[dict[str, Any]]:
-    """For each control: variants asked and kept, why the others were rejected, and how near goals were come to."""
+    """For each control: variants asked and kept, why the others were rejected, how many goals were reached within 2 m.
+
+    Conflicts are the share of the kept in which the ego's recorded drive comes to less than 1.5 s or into a collision. Beside them
+    the log's and `perturb`'s, whose cut-ins are scripts of the simulator and left out.
+    """
     out = []
+    scenes = [Replay(ReplayConfig()).reconstruct(dataset.load(ref), None, 0) for ref in refs]
     for name, settings in (("resampled", {}), ("copy", {"copy_goals": CopyConfig()}), ("attack", {"attack": AttackConfig()})):
-        part = Diffusion(DiffusionConfig(checkpoint=str(file), **settings))
-        kept = asked = reached = goals = 0
-        rejected: Counter[str] = Counter()
-        for ref in refs:
-            scene = Replay(ReplayConfig()).reconstruct(dataset.load(ref), None, 0)
-            tokens = encode(scene.world, scene.clock.now, part.model.spec)
-            hold = begin(tokens, scene.world, part.model.spec, True)
-            if name == "attack" and not choices(hold, tokens, part.model.spec, AttackConfig()):
-                continue
-            variants, why = part.variants(scene, each, 0)
-            asked, kept = asked + each, kept + len(variants)
-            rejected.update(why)
-            for variant in variants:
-                fresh = variant.hold.given & ~hold.given
-                for row, token in np.argwhere(fresh):
-                    at = (token - part.model.spec.now) * EVERY - 1
-                    away = np.hypot(*(variant.motion[row, at, :2] - variant.hold.held[row, token, :2]))
-                    goals, reached = goals + 1, reached + int(away < 2.0)
-        out.append({"control": name, "asked": asked, "kept": kept, "rejected": dict(rejected), "goals": goals, "reached": reached})
+        out.append({"control": name, **controlled(Diffusion(DiffusionConfig(checkpoint=str(file), **settings)), scenes, each)})
+    model = load(file)
+    for name, count in (("perturb", each), ("log", 1)):
+        out.append({"control": name, **bent(model, scenes, count, name == "perturb")})
     return out
+
+
+def controlled(part: Diffusion, scenes: list[Scene[World]], each: int) -> dict[str, Any]:
+    """Counts over all scenes; of attacks, over those in which one is possible."""
+    spec, rejected = part.model.spec, Counter[str]()
+    asked = kept = goals = reached = met = 0
+    for scene in scenes:
+        tokens = encode(scene.world, scene.clock.now, spec)
+        hold = begin(tokens, scene.world, spec, True)
+        if part.config.attack is not None and not choices(hold, tokens, spec, part.config.attack):
+            continue
+        variants, why = part.variants(scene, each, 0)
+        asked, kept = asked + each, kept + len(variants)
+        rejected.update(why)
+        for variant in variants:
+            met += conflict(tokens, variant.motion)
+            for row, token in np.argwhere(variant.hold.given & ~hold.given):
+                away = variant.motion[row, (token - spec.now) * EVERY - 1, :2] - variant.hold.held[row, token, :2]
+                goals, reached = goals + 1, reached + int(np.hypot(*away) < 2.0)
+    return summary(asked, kept, met, rejected, goals, reached)
+
+
+def bent(model: Model, scenes: list[Scene[World]], each: int, perturbed: bool) -> dict[str, Any]:
+    """The same of `perturb`, judged by the same filter, or of the log."""
+    part, config, rejected = Perturb(PerturbConfig(rules=("time", "speed", "aside"))), PlausibilityConfig(), Counter[str]()
+    asked = kept = met = 0
+    for scene in scenes:
+        now = scene.clock.now
+        tokens = encode(scene.world, now, model.spec)
+        variants = part.vary(scene, each, 0) if perturbed else [scene]
+        asked += len(variants)
+        for variant in variants:
+            motion, there = recorded(tokens, variant.world, now, STEPS)
+            (why,) = verdicts(tokens, scene.world, motion[None], there, config, there & False)
+            if not why and best_scores([Situation(variant.id, variant.log, variant.world, now)])[0] <= config.solvable:
+                why = ("unsolvable",)
+            rejected.update(why if perturbed else ())
+            kept, met = kept + (not why or not perturbed), met + ((not why or not perturbed) and conflict(tokens, motion))
+    return summary(asked, kept, met, rejected, 0, 0)
+
+
+def conflict(tokens: Tokens, motion: Any) -> bool:
+    """Whether the ego, as it moves in [A, T, 3], comes to less than 1.5 s or into a collision."""
+    hit = collisions(compose(tokens.frame[:, None], motion)[None], tokens.frame, tokens.size)[0, 0]
+    return bool(hit or quantities(tokens, motion[None])["ttc"][0, 0].min() < 1.5)
+
+
+def summary(asked: int, kept: int, met: int, rejected: Counter[str], goals: int, reached: int) -> dict[str, Any]:
+    """One row, the share of conflicts with its interval (Wilson; variants of a scene are not independent, so it is too narrow)."""
+    share = wilson(met, kept) if kept else None
+    words = f"{share.estimate:.3f} [{share.low:.3f}, {share.high:.3f}]" if share else "none kept"
+    return {
+        "asked": asked, "kept": kept, "conflicts": words, "rejected": dict(rejected), "goals": goals, "reached": reached,
+    }  # fmt: skip
 
 
 def speed(model: Model, dataset: Minitown) -> dict[str, float]:

@@ -22,6 +22,8 @@ from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW, SPEC, busy, model, without_lanes
 from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import compose
+from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
+from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.testing import actor, pedestrian_world, scenario, scene, straight_world
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
 
@@ -29,7 +31,7 @@ from wetoolkit.errors import ConfigError, ValidationError
 from wetoolkit.kinds import SupportsFit
 from wetoolkit.store import file_digest
 from wetoolkit.testing.data import BehaviourContract
-from wetoolkit.types import Scene, Situation
+from wetoolkit.types import Scene, Situation, Step
 
 ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
 
@@ -247,3 +249,34 @@ def test_an_empty_road_and_a_road_without_lanes_have_variants(checkpoint: Path) 
     assert "0 moved" in alone.variant
     (one,) = behaviour(checkpoint).vary(scene(without_lanes(straight_world([actor(20, 0, 0, 3.0)]))), 1, 0)
     assert "1 moved" in one.variant
+
+
+def test_a_budget_rejects_what_is_unlikely_and_says_so(checkpoint: Path) -> None:
+    bare = ANYTHING.model_copy(update={"unlikely": 1e-6, "tries": 2})
+    goals = (GoalConfig(agent="a0", x=30.0, y=-1.5, at=2.0),)  # 50 m in 2 s
+    made, rejected = behaviour(checkpoint, plausibility=bare, goals=goals).variants(scene(busy()), 2, 0)
+    assert made == []
+    assert rejected == {"unlikely": 4}
+    (one,), none = behaviour(checkpoint, plausibility=bare.model_copy(update={"unlikely": 1e9})).variants(scene(busy()), 1, 0)
+    assert none == {}
+    assert np.isfinite(one.verdict.excess)
+
+
+def test_the_model_moves_the_others_as_the_ego_acts(checkpoint: Path) -> None:
+    part = behaviour(checkpoint, closed_loop=True, ego=False)
+    source = scene(straight_world([actor(15, 3.5, 0, 6.0), actor(25, -4, np.pi / 2, 1.2, AgentClass.PEDESTRIAN)]))
+    (varied,) = part.vary(source, 1, 0)
+    link = Step("behaviour/diffusion", "wetoolkit-diffusion 0.1.0", "config", None)
+    drawn = replace(varied, lineage=replace(varied.lineage, steps=(replace(link, seed=0),)))
+    mixed = replace(drawn.world.agents, control=np.array([Control.EXTERNAL, Control.REPLAY], np.uint8))  # one of each in one scene
+    simulator = ClosedLoop(ClosedLoopConfig()).with_reactors({link: part})
+    both = [drawn, replace(drawn, id="mixed", world=replace(drawn.world, agents=mixed))]
+    policy = ConstantVelocity(ConstantVelocityConfig())
+    moved, other = simulator.rollout(both, policy, [3, 3], horizon=2.0)
+    span = slice(NOW + 1, NOW + 21)
+    assert moved.world.agents.valid[:, span].all()
+    assert (np.hypot(*np.diff(moved.world.agents.pose[:, NOW : NOW + 21, :2], axis=1).T) < 2.0).all()  # nobody jumps
+    assert np.abs(moved.world.agents.pose[:, span] - drawn.world.agents.pose[:, span]).max(axis=(1, 2)).min() > 1e-3
+    np.testing.assert_array_equal(other.world.agents.pose[1, span], drawn.world.agents.pose[1, span])
+    (again,) = simulator.rollout(both[:1], policy, [3], horizon=2.0)
+    np.testing.assert_allclose(again.world.agents.pose[:, span], moved.world.agents.pose[:, span], atol=1e-3)

@@ -13,7 +13,7 @@ import numpy as np
 from pydantic import Field
 from wetoolkit_driving.geometry import compose, ego_center, relative, wrap_angle
 from wetoolkit_driving.traffic.behaviours import movers
-from wetoolkit_driving.types import Bool, Control, Double, World
+from wetoolkit_driving.types import Bool, Control, Double, Float, World
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError
@@ -25,6 +25,7 @@ from wetoolkit_diffusion.checkpoint import WAY_OUT, Model, load, save
 from wetoolkit_diffusion.controls import CopyConfig, GoalConfig, Hold, begin, copy_goals, hold_goals
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.guidance import GuidanceConfig
+from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, Verdict, best_scores, judge
@@ -64,6 +65,7 @@ class Variant:
     index: int
     attempt: int
     hold: Hold
+    state: Float  # [A, K, CHANNELS]
     motion: Double  # [A, T, 3] local poses at the world's pace
     verdict: Verdict
 
@@ -132,7 +134,7 @@ class Diffusion:
             assert hold is not None
             motion = motions(tokens, state, hold.given, model.spec.now, every)[0][0]
             _keep_record(motion, tokens, hold, world, now)
-            found.append(Variant(index, attempt, hold, motion, Verdict(())))
+            found.append(Variant(index, attempt, hold, state[0], motion, Verdict(())))
         return self._judged(scene, tokens, found)
 
     def _hold(self, tokens: Tokens, world: World, spec: TokenSpec, rng: np.random.Generator) -> Hold | None:
@@ -151,7 +153,10 @@ class Diffusion:
         leaves = _leaves_in_record(tokens, scene.world, now, found[0].motion.shape[1])
         motion = np.stack([variant.motion for variant in found])
         reasons = judge(tokens, scene.world, motion, made, c, leaves)
-        scores = [float("nan")] * len(found)
+        scores, costs = [float("nan")] * len(found), np.full(len(found), np.nan)
+        if c.unlikely:
+            costs = excess(self.model, tokens, np.stack([variant.state for variant in found]), made)
+            reasons = [(*why, "unlikely") if cost > c.unlikely else why for why, cost in zip(reasons, costs, strict=True)]
         if c.solvable:
             left = [i for i, why in enumerate(reasons) if not why]
             worlds = [rewritten(scene.world, now, tokens, found[i].motion, made, self.config.closed_loop) for i in left]
@@ -159,7 +164,8 @@ class Diffusion:
             for i, score in zip(left, best, strict=True):
                 scores[i] = score
                 reasons[i] = () if score > c.solvable else ("unsolvable",)
-        return [replace(variant, verdict=Verdict(why, score)) for variant, why, score in zip(found, reasons, scores, strict=True)]
+        verdicts = [Verdict(*one) for one in zip(reasons, scores, costs.tolist(), strict=True)]
+        return [replace(variant, verdict=verdict) for variant, verdict in zip(found, verdicts, strict=True)]
 
     def _scene(self, scene: Scene[World], tokens: Tokens, variant: Variant, rejected: Mapping[str, int], seed: int) -> Scene[World]:
         made = made_rows(tokens, variant.hold, self.model.spec)

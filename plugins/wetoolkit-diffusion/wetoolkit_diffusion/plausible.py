@@ -23,7 +23,7 @@ from wetoolkit_diffusion.kinematics import violations
 from wetoolkit_diffusion.realism import collisions, off_road, road
 from wetoolkit_diffusion.tokens import Tokens
 
-REASONS = ("kinematics", "collision", "off_road", "unsolvable")
+REASONS = ("kinematics", "collision", "off_road", "unlikely", "unsolvable")
 PUSHES, ANGLES = (-6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.0), (-0.12, -0.04, 0.0, 0.04, 0.12)  # m/s^2, rad
 
 
@@ -36,15 +36,22 @@ class PlausibilityConfig(Config):
     solvable: float = Field(
         default=0.8, description="some plan of the ego has a PDM score above this; 0: not asked [1]", ge=0.0, lt=1.0
     )
+    unlikely: float = Field(
+        default=0.0,
+        description="how much more surprising to the model than recorded futures somebody may be; 0: any [nat]",
+        ge=0.0,
+    )
     tries: int = Field(default=4, description="how often a variant is made before it is given up [1]", ge=1, le=64)
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What is wrong with a future (nothing: it is kept), and the best score that the ego can have in it (NaN: not asked)."""
+    """What is wrong with a future (nothing: it is kept), the best score that the ego can have in it, and how unlikely it is
+    (``likely``; both NaN: not asked)."""
 
     reasons: tuple[str, ...]
     score: float = float("nan")
+    excess: float = float("nan")
 
 
 def judge(
