@@ -88,8 +88,8 @@ def realism(model: Model, refs: list[Any], dataset: Minitown) -> tuple[list[dict
 def controls(file: Path, refs: list[Any], dataset: Minitown, each: int) -> list[dict[str, Any]]:
     """For each control: variants asked and kept, why the others were rejected, how many goals were reached within 2 m.
 
-    Conflicts are the share of the kept in which the ego's recorded drive comes to less than 1.5 s or into a collision. Beside them the
-    log's and `perturb`'s, whose cut-ins are scripts of the simulator and left out.
+    Conflicts are the share of the kept in which the ego's recorded drive comes to less than 1.5 s or into a collision. Beside them
+    the log's and `perturb`'s, whose cut-ins are scripts of the simulator and left out.
     """
     out = []
     scenes = [Replay(ReplayConfig()).reconstruct(dataset.load(ref), None, 0) for ref in refs]
