@@ -53,7 +53,7 @@ def borrow(peers: Path, python: str) -> None:
 def write_town(folder: Path) -> Iterator[Found]:
     """Logs, by the command that a user gives."""
     command = [str(Path(sys.executable).with_name("wetool")), "data", "convert", "minitown", f"nuplan:{folder}", "--split", "val"]
-    subprocess.run([*command, "--limit", "4"], check=True, stdout=subprocess.DEVNULL)
+    subprocess.run([*command, "--limit", "3"], check=True, stdout=subprocess.DEVNULL)
     yield Found("logs", len(list(folder.glob("*.db"))), 0, note="wetool data convert minitown nuplan:DIR")
 
 
@@ -63,14 +63,8 @@ def run(name: str, check: Check, table: Table, began: float) -> int:
     failed = 0
     try:
         for found in check():
-            table.add_row(
-                name,
-                found.what,
-                str(found.compared),
-                str(found.mismatches),
-                f"{found.error:.1e}" if found.error else "0",
-                found.note,
-            )
+            numbers = str(found.compared), str(found.mismatches), f"{found.error:.1e}" if found.error else "0"
+            table.add_row(name, escape(found.what), *numbers, escape(found.note))
             failed += found.mismatches > 0
     except Exception as error:  # noqa: BLE001 - whatever breaks is a row
         traceback.print_exc()

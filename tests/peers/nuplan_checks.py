@@ -16,12 +16,14 @@ from nuplan.common.maps.maps_datatypes import SemanticMapLayer
 from nuplan.planning.simulation.planner.simple_planner import SimplePlanner
 from nuplan_bridge import Check, Found
 from nuplan_policies import policies
+from omegaconf import OmegaConf
 from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.types import RoadMap, World
 from wetoolkit_logs.nuplan.bridge import MapView, as_planner, from_scenario
 from wetoolkit_logs.nuplan.bridge.planner import Driver, Settings
 from wetoolkit_logs.nuplan.dataset import NuPlan, NuPlanConfig
 
+from wetoolkit.store import write_state
 from wetoolkit.types import Ref, Scenario, Situation
 
 LAYERS = {
@@ -246,6 +248,9 @@ def docs(bench: Bench) -> Iterator[Found]:
     page = Path(__file__).resolve().parents[2] / "docs" / "nuplan-bridge.md"
     blocks = [part.partition("\n") for part in page.read_text().split("```")[1::2]]
     code = [text for marker, _, text in blocks if marker.strip() == "python peers"]
+    trained = bench.policies["vocabulary-vector"]
+    kept = {"use": "vocabulary-vector", "settings": trained.config.model_dump(mode="json")}
+    write_state(bench.build / "runs/quickstart/policies/train-1-made.safetensors", trained.state(), kept)
     before = Path.cwd()
     os.chdir(bench.build)
     try:
@@ -255,3 +260,8 @@ def docs(bench: Bench) -> Iterator[Found]:
     finally:
         os.chdir(before)
     yield Found("blocks of docs/nuplan-bridge.md", len(code), int(not code))
+    from nuplan.planning.script.builders.planner_builder import build_planners  # wants pytorch-lightning
+
+    told = OmegaConf.create(next(text for marker, _, text in blocks if marker.strip() == "yaml"))
+    named = [planner.name() for planner in build_planners(told, None)]
+    yield Found("planners of a configuration", len(named), int(named != ["pdm-closed"]), note="by the devkit's own build_planners")

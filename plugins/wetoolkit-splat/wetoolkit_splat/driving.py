@@ -53,6 +53,11 @@ def box_poses(world: World, agent: int) -> Double:
     return poses
 
 
+def body_name(world: World, agent: int) -> str:
+    """What an agent is called in clips and scenes."""
+    return f"agent-{world.agents.ids[agent]}"
+
+
 def track_of(world: World, agent: int) -> Track | None:
     """The valid steps of an agent, seconds after the window's step 0; None where it is never seen."""
     valid = np.flatnonzero(world.agents.valid[agent])
@@ -150,7 +155,7 @@ def _thinned(points: Double, most: int, rng: np.random.Generator) -> Double:
     return points if len(points) <= most else points[rng.choice(len(points), most, replace=False)]
 
 
-def _on_box(size: Double, count: int, rng: np.random.Generator) -> Double:
+def on_box(size: Double, count: int, rng: np.random.Generator) -> Double:
     """[count, 6]: grey points on the sides of a box."""
     points = rng.uniform(-0.5, 0.5, (count, 3))
     axis = rng.integers(0, 3, count)
@@ -192,8 +197,8 @@ def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: 
         own = _thinned(np.concatenate([*claimed.get(agent, []), np.zeros((0, 6))]), amounts.body, rng)
         if len(own) < FEWEST:
             repairs["bodies_with_points_on_their_box"] += 1
-            own = np.concatenate([own, _on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
-        bodies[f"agent-{world.agents.ids[agent]}"] = _body(own, world, agent, track)
+            own = np.concatenate([own, on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
+        bodies[body_name(world, agent)] = _body(own, world, agent, track)
     return Clip(tuple(with_depth(frame, sweeps) for frame in frames), bodies, repairs)
 
 
