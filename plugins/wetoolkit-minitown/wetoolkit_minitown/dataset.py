@@ -160,9 +160,7 @@ class Minitown:
         if not files.path_of(cache, name).exists():  # written here, not by make(): a limit on a split leaves some out
             self._write(row.drive)
         clock = Clock(DT, HISTORY, STEPS)
-        world, origin, read = files.read_window(
-            cache, name, row.now, clock, MAP_RADIUS + 1
-        )  # the map is cut around a rounded place elsewhere
+        world, origin, read = files.read_window(cache, name, row.now, clock, MAP_RADIUS)
         scenario = self._scenario(ref, clock, origin, world)
         return replace(scenario, lineage=replace(scenario.lineage, steps=(*scenario.lineage.steps, *read.steps)))
 

@@ -90,10 +90,25 @@ class CityMap:
         boxes = np.concatenate([self.arrays["lane_box"], self.arrays["area_box"]], 1)
         return float(np.hypot(*_away(boxes, place, place)).min())
 
+    def _lines_near(self, lanes: Int, place: Double, radius: float) -> NDArray[np.bool_]:
+        """Which lanes' centre lines come within ``radius`` metres of a place, not only the boxes around them."""
+        points, offset = _take(self.arrays["lane_xy"], self.arrays["lane_offset"], lanes)
+        if not len(lanes):
+            return np.zeros(0, bool)
+        step = np.diff(points, axis=0, append=points[-1:])
+        step[offset[1:] - 1] = 0.0  # no segment leads from one line to the next
+        aside = place - points
+        part = np.clip((aside * step).sum(1) / np.maximum((step**2).sum(1), 1e-12), 0, 1)
+        away = np.hypot(*(aside - part[:, None] * step).T)
+        near: NDArray[np.bool_] = np.minimum.reduceat(away, offset[:-1]) <= radius
+        return near
+
     def cut(self, low: Double, high: Double, radius: float, keep: NDArray[np.int32], origin: Double) -> Part:
         """What lies within ``radius`` metres of the box from ``low`` to ``high`` [2] each, and the lanes ``keep`` in any case."""
         a = self.arrays
         lane_near, area_near = (_near(a[name], low, high, radius) for name in ("lane_box", "area_box"))
+        if (low == high).all():
+            lane_near[lane_near] = self._lines_near(np.flatnonzero(lane_near), low, radius)
         lane_near[keep] = True
         lanes = np.flatnonzero(lane_near)
         body, block = a["lane_area"][lanes], a["lane_roadblock"][lanes]
