@@ -73,7 +73,7 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/wetool schemas --check
 
 bench: install  ## ratios of everything that must be fast
-	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out %/bench_loop.py %/bench_diffusion.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
 bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json (with PEERS=/folder/of/sources: and navsim)
 	$(BIN)/python tests/benchmarks/bench_pdm.py $(if $(PEERS),--peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python))
@@ -92,6 +92,9 @@ bench-data: install  ## windows/s of the log readers, indexing, memory against s
 
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
+
+bench-diffusion: install  ## realism, controls and speed of behaviour/diffusion; trains a model first (build/bench/diffusion.json)
+	$(BIN)/python tests/benchmarks/bench_diffusion.py
 
 gallery: install  ## eight films of reactive traffic and a sheet of stills in build/gallery
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1

@@ -5,10 +5,11 @@ import pytest
 import shapely
 from shapely import LineString
 from wetoolkit_driving.types import AreaKind
+from wetoolkit_minitown.curves import bend, heading
 from wetoolkit_minitown.network import build_net
 from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.roadmap import build_map, cut_map
-from wetoolkit_minitown.town import BIKE_LINK, CAR, CAR_LINK, YELLOW, bend, build_town, heading, signal_table
+from wetoolkit_minitown.town import BIKE_LINK, CAR, CAR_LINK, YELLOW, build_town, signal_table
 
 SEEDS = range(6)
 

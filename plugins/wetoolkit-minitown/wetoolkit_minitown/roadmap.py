@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from shapely.geometry import LineString, Polygon
 from wetoolkit_driving.types import AreaKind, RoadMap
 
+from wetoolkit_minitown.curves import beside, resample
 from wetoolkit_minitown.network import cap
-from wetoolkit_minitown.town import CAR, CAR_LINK, CROSSING_HALF, LANE, NEVER, PAVEMENT, Town, beside, resample
+from wetoolkit_minitown.town import CAR, CAR_LINK, CROSSING_HALF, LANE, NEVER, PAVEMENT, Town
 
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 GUTTER = 0.3  # metres of carriageway beyond the outer lane
-SWING = 2.4  # metres on both sides of a way across a junction that may be driven on
+SWING = 2.9  # metres on both sides of a way across a junction that may be driven on
 FINE = 0.02  # metres that a simplified outline may be off
 
 

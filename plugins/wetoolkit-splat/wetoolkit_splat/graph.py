@@ -15,7 +15,7 @@ from torch import Tensor
 
 from wetoolkit.errors import UnknownName
 from wetoolkit.types import require
-from wetoolkit_splat.harmonics import colours
+from wetoolkit_splat.harmonics import basis
 from wetoolkit_splat.render import Settings, render
 from wetoolkit_splat.types import C0, Cameras, Gaussians, Render, merged
 
@@ -164,7 +164,7 @@ def sky_of(sky: Tensor, cameras: Cameras) -> Tensor:
     seen = []
     for view, k in zip(cameras.world_to_camera, cameras.intrinsics, strict=True):
         rays = torch.nn.functional.normalize(pixels @ torch.linalg.inv(k).T @ view[:3, :3], dim=-1).reshape(-1, 3)
-        seen.append(colours(sky.expand(len(rays), *sky.shape), rays).reshape(cameras.height, cameras.width, 3))
+        seen.append((basis(rays, len(sky)) @ sky + 0.5).clamp(min=0).reshape(cameras.height, cameras.width, 3))
     return torch.stack(seen)
 
 

@@ -1,8 +1,8 @@
 """Where lanes meet, their roads get one direction and one width, so that borders go on without a step.
 
-Recorded centre lines and polygons meet at slightly different angles and widths. Directions change by what a curve within
-4 cm allows; widths become those of the lanes that meet there (connectors, whose width is often made up, follow), unless they differ
-by more than ``UNLIKE``: then one lane splits into several, and the step is real.
+Recorded centre lines and polygons meet at slightly different angles and widths. Directions change by what a curve within 5 cm
+allows; widths become those of the lanes that meet there (connectors, whose width is often made up, follow), unless they differ by
+more than ``UNLIKE``: then one lane splits into several, and the step is real.
 """
 
 from __future__ import annotations

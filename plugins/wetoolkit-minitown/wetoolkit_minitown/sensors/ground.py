@@ -12,9 +12,9 @@ from shapely.geometry import LineString, Polygon
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import AreaKind, RoadMap
 
+from wetoolkit_minitown.curves import beside, resample
 from wetoolkit_minitown.sensors.codes import LEVELS, MIXED, Surface
 from wetoolkit_minitown.sensors.extra import pillow
-from wetoolkit_minitown.town import beside, resample
 
 Double = NDArray[np.float64]
 Byte = NDArray[np.uint8]

@@ -10,7 +10,7 @@ import shapely
 from numpy.typing import NDArray
 from wetoolkit_driving.types import AreaKind, RoadMap
 
-from wetoolkit_minitown.town import beside, heading, resample
+from wetoolkit_minitown.curves import beside, heading, resample
 
 Double = NDArray[np.float64]
 
