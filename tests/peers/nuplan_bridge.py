@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -53,7 +54,8 @@ def borrow(peers: Path, python: str) -> None:
 def write_town(folder: Path) -> Iterator[Found]:
     """Logs, by the command that a user gives."""
     command = [str(Path(sys.executable).with_name("wetool")), "data", "convert", "minitown", f"nuplan:{folder}", "--split", "val"]
-    subprocess.run([*command, "--limit", "3"], check=True, stdout=subprocess.DEVNULL)
+    shutil.rmtree(folder, ignore_errors=True)
+    subprocess.run([*command, "--limit", "4"], check=True, stdout=subprocess.DEVNULL)
     yield Found("logs", len(list(folder.glob("*.db"))), 0, note="wetool data convert minitown nuplan:DIR")
 
 

@@ -16,6 +16,7 @@ from nuplan.common.maps.maps_datatypes import SemanticMapLayer
 from nuplan.planning.simulation.planner.simple_planner import SimplePlanner
 from nuplan_bridge import Check, Found
 from nuplan_policies import policies
+from nuplan_sensors import sensors
 from omegaconf import OmegaConf
 from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.types import RoadMap, World
@@ -70,10 +71,10 @@ class Bench:
 
     @cached_property
     def drives(self) -> list[Any]:
-        """Scenarios of some seconds that lie in the log whole, those of the longest way first."""
+        """Scenarios of some seconds that lie in the log whole, those of a long way that begin at speed first."""
         found = [one for one in devkit.scenarios(self.plain, SECONDS) if one.token in self.refs]
-        few = [found[k] for k in np.linspace(0, len(found) - 1, 12).astype(int)]
-        return sorted(few, key=way, reverse=True)
+        few = [found[k] for k in np.linspace(0, len(found) - 1, 40).astype(int)]
+        return sorted(few, key=lambda one: min(way(one), 8 * speed(one)), reverse=True)
 
     @cached_property
     def policies(self) -> dict[str, Any]:
@@ -86,6 +87,11 @@ def way(scenario: Any) -> float:
     return float(np.hypot(ends[1].x - ends[0].x, ends[1].y - ends[0].y))
 
 
+def speed(scenario: Any) -> float:
+    """m/s, of the ego at the beginning of a scenario."""
+    return float(scenario.initial_ego_state.dynamic_car_state.speed)
+
+
 def checks(build: Path, windows: int) -> Iterator[tuple[str, Check]]:
     """Name and check, in order."""
     bench = Bench(build, windows)
@@ -93,6 +99,8 @@ def checks(build: Path, windows: int) -> Iterator[tuple[str, Check]]:
     yield "map", lambda: city(bench)
     yield "scenario", lambda: scenarios(bench)
     yield "replay", lambda: replay(bench)
+    yield "devkit's IDM", lambda: peer(bench)
+    yield "sensors", lambda: sensors(build / "sensed")
     yield "plan", lambda: plans(bench)
     for policy, controller, agents in (
         ("constant-velocity", "perfect", "tracks"), ("constant-velocity", "lqr", "tracks"), ("pdm-closed", "lqr", "tracks"),
@@ -135,8 +143,9 @@ def city(bench: Bench) -> Iterator[Found]:
     yield Found("boundaries", 2 * len(lanes), sum(not end > 0 for end in ends))
     beside = [pair for one in objects["LANE"] for pair in [one.adjacent_edges] if any(other is one for other in pair)]
     yield Found("lanes beside lanes", len(objects["LANE"]), len(beside))
-    stops = [stop for one in objects["LANE_CONNECTOR"] if one.has_traffic_lights() for stop in one.stop_lines]
-    yield Found("stop lines of connectors with lights", len(stops), sum(stop is None for stop in stops))
+    said = {light.lane_connector_id for one in bench.frames[::50] for light in one.get_traffic_light_status_at_iteration(0)}
+    dark = [fid for fid in said if not api.get_map_object(str(fid), SemanticMapLayer.LANE_CONNECTOR).has_traffic_lights()]
+    yield Found("connectors with lights", len(said), len(dark), note="have stop lines, which is how the devkit's agents tell")
     poses = [one.initial_ego_state for one in bench.frames[:: max(len(bench.frames) // 60, 1)]]
     for layer in ("DRIVABLE_AREA", "LANE or CONNECTOR"):
         inside = [on(api, pose.rear_axle.point, layer) for pose in poses]
@@ -202,6 +211,16 @@ def replay(bench: Bench) -> Iterator[Found]:
             scores.setdefault(name, []).append(score)
     for name, found in scores.items():
         yield Found(name, len(found), sum(not score > 0.99 for score in found), note=f"lowest score {min(found):.2f}")
+
+
+def peer(bench: Bench) -> Iterator[Found]:
+    """The devkit's own planner on the devkit's own agents: route, lane graph, lights and speed limits of our map at work."""
+    scenario = bench.drives[0]
+    report, history = devkit.simulate(scenario, devkit.idm_planner(), "lqr", "idm")
+    told = ", ".join(
+        f"{metric.replace('_compliance', '')} {score:.2f}" for metric, score in devkit.judge(history, scenario).items()
+    )
+    yield Found("steps", len(history), int(not report.succeeded), note=told)
 
 
 def plans(bench: Bench) -> Iterator[Found]:

@@ -20,6 +20,7 @@ from nuplan.planning.simulation.controller.tracker.lqr import LQRTracker
 from nuplan.planning.simulation.controller.two_stage_controller import TwoStageController
 from nuplan.planning.simulation.observation.idm_agents import IDMAgents
 from nuplan.planning.simulation.observation.tracks_observation import TracksObservation
+from nuplan.planning.simulation.planner.idm_planner import IDMPlanner
 from nuplan.planning.simulation.runner.simulations_runner import SimulationRunner
 from nuplan.planning.simulation.simulation import Simulation
 from nuplan.planning.simulation.simulation_setup import SimulationSetup
@@ -80,6 +81,12 @@ def _lqr(scenario: Any) -> TwoStageController:
 def _idm(scenario: Any) -> IDMAgents:
     told = yaml.safe_load((CONFIG / "simulation/observation/idm_agents_observation.yaml").read_text())
     return IDMAgents(**{name: value for name, value in told.items() if not name.startswith("_")}, scenario=scenario)
+
+
+def idm_planner() -> IDMPlanner:
+    """The devkit's own planner, as it configures it."""
+    told = next(iter(yaml.safe_load((CONFIG / "simulation/planner/idm_planner.yaml").read_text()).values()))
+    return IDMPlanner(**{name: value for name, value in told.items() if not name.startswith("_")})
 
 
 METRICS = (

@@ -29,7 +29,7 @@ from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-BLOCK = 128  # plans a thread takes at a time
+BLOCK = 512  # plans a thread takes at a time: to hand a scene to a kernel takes as long as judging a few plans
 
 
 def prepare(scene: PdmScene, variant: Variant = NAVSIM_1_1, steps: int = 41, dt: float = DT, every_state: bool = True) -> Ready:

@@ -230,7 +230,22 @@ def test_signals_name_their_stop_lines(drive, layer):
     for words in over["traffic_light_stop_line_fids"][with_line]:
         assert set(map(int, words.split(","))) <= stops
     assert {"intersection_type_fid", "is_mini"} <= set(layer("intersections"))
-    assert "stop_polygon_type_fid" in layer("stop_polygons")
+    assert set(layer("stop_polygons")["stop_polygon_type_fid"]) == {2}  # the devkit's TRAFFIC_LIGHT
+
+
+def test_every_connector_with_a_signal_has_a_stop_line_across_its_beginning(drive, layer):
+    road, over, stops = drive(0).world.map, layer("lane_connectors"), layer("stop_polygons")
+    shapes, made = (dict(zip(stops["fid"].tolist(), stops[name], strict=True)) for name in ("geometry", "derived"))
+    lit = [k for k in np.flatnonzero(road.lane_signal >= 0) if road.lane_ids[k] in set(over["name"])]
+    row = {name: k for k, name in enumerate(over["name"])}
+    assert lit and made
+    for lane in lit:
+        here = row[road.lane_ids[lane]]
+        first = int(over["traffic_light_stop_line_fids"][here].split(",")[0])
+        start = shapely.Point(over["geometry"][here].coords[0])
+        assert shapes[first].distance(start) < (1e-6 if made[first] else 3.0)
+    bare = [shapes[fid] for fid, is_so in made.items() if is_so]
+    assert all(0.3 < shape.area / 0.4 < 10.1 and shape.is_valid for shape in bare)
 
 
 def test_every_area_is_in_its_layer(drive, layer):
