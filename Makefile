@@ -51,11 +51,12 @@ test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cas
 	  NUMBA_CACHE_DIR=$$venv/numba $$venv/bin/pytest -q $(PDM_TESTS) || exit 1; \
 	done
 
-test-peers: install  ## each variant of the PDM score against its origin: make test-peers PEERS=/folder/of/sources
+test-peers: install  ## the PDM score against its origins, the bridge against nuplan-devkit: make test-peers PEERS=/folder/of/sources
 	@test -n "$(PEERS)" || (echo "give PEERS: a folder with navsim-v1.1, navsim-v2.2, WorldEngine and nuplan-devkit"; exit 2)
 	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
 	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
 	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
+	$(BIN)/python tests/peers/nuplan_bridge.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python)
 
 test-formats: install  ## what we write under its makers' own checks: MetaDrive's for ScenarioNet, ASAM's for OpenDRIVE and OpenSCENARIO
 	test -x build/formats/bin/python || $(PYTHON) -m venv build/formats
@@ -72,7 +73,7 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/wetool schemas --check
 
 bench: install  ## ratios of everything that must be fast
-	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out %/bench_loop.py %/bench_diffusion.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
 bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json (with PEERS=/folder/of/sources: and navsim)
 	$(BIN)/python tests/benchmarks/bench_pdm.py $(if $(PEERS),--peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python))
@@ -86,13 +87,22 @@ bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (bu
 bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
 	$(BIN)/python tests/benchmarks/bench_splat.py
 
+bench-data: install  ## windows/s of the log readers, indexing, memory against size (build/bench/data.json)
+	$(BIN)/python tests/benchmarks/bench_data.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
+
+bench-diffusion: install  ## realism, controls and speed of behaviour/diffusion; trains a model first (build/bench/diffusion.json)
+	$(BIN)/python tests/benchmarks/bench_diffusion.py
 
 gallery: install  ## eight films of reactive traffic and a sheet of stills in build/gallery
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1
 	$(BIN)/wetool rollout build/gallery/run --video --films 8
 	cp build/gallery/run/videos/*.mp4 build/gallery/run/videos/*.png build/gallery/
+
+gallery-minitown: install  ## each kind of rare event at four moments, from above: build/gallery/minitown.png
+	$(BIN)/python -m wetoolkit_minitown.gallery
 
 clean:  ## remove what was built (runs are kept)
 	rm -rf .venv build

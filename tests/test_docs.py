@@ -43,7 +43,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-RUN = ["cli.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"]
+RUN = [
+    "cli.md",
+    "formats.md",
+    "minitown.md",
+    "nuplan.md",
+    "pdm.md",
+    "quickstart.md",
+    "simulator.md",
+    "splat.md",
+    "statistics.md",
+    "traffic.md",
+]
 BLIND = pytest.mark.skipif(importlib.util.find_spec("embreex") is None, reason="embreex is not installed")
 
 

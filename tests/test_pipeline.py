@@ -146,6 +146,36 @@ def test_another_chunk_makes_everything_again(done: Path, registry: Registry, tm
     assert set(rows(tmp_path, "../ledger")["stage"][len(rows(done, "../ledger")) :]) == set(rows(done, "../ledger")["stage"])
 
 
+def test_labels_are_read_after_everything_else_and_change_nothing(
+    done: Path, registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With other labels all that is mined, rolled out and learned is the same to the byte; label column and recall differ."""
+    plain = ToyDataset.labels
+
+    def turned(self: ToyDataset, split: str) -> dict[str, str]:
+        return {id: "" if label else "nothing" for id, label in plain(self, split).items()}
+
+    monkeypatch.setattr(ToyDataset, "labels", turned)
+    start(registry, tmp_path)
+    ours, theirs = Store(done).manifest.stages, Store(tmp_path).manifest.stages
+    assert set(ours) == set(theirs)
+    for stage in set(ours) - {"evaluate"}:
+        assert ours[stage].artefacts == theirs[stage].artefacts
+        for name in ours[stage].artefacts:
+            assert (done / name).read_bytes() == (tmp_path / name).read_bytes(), name
+    tables = rows(done, "outcomes"), rows(tmp_path, "outcomes")
+    assert tables[0].drop("label").equals(tables[1].drop("label")) and not tables[0].equals(tables[1])
+    assert set(rows(tmp_path, "recall")["label"]) == {""} and set(rows(done, "recall")["label"]) == {"in the way"}
+
+
+def test_recall_counts_what_the_miner_was_given(done: Path) -> None:
+    table = rows(done, "recall")
+    assert table["round"].to_list() == [1, 2] and table["given"].to_list() == [8, 8]
+    for number, found in table.select("round", "found").iter_rows():
+        mined = set(rows(done, f"failures-{number}")["id"])
+        assert found == len(mined)  # every scenario of the split carries a label
+
+
 def test_lineage_leads_back_to_the_log(done: Path) -> None:
     path = sorted((done / "rollouts").glob("rollout-1-*.safetensors"))[0]
     rollouts = read_block(path, Rollout, ToyWorld)[0]

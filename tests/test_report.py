@@ -54,6 +54,15 @@ def test_the_results_are_those_of_the_tables(finished: Path) -> None:
         assert cell == percent(due["estimate"], due["low"], due["high"])
 
 
+def test_what_was_mined_is_counted_by_label(finished: Path) -> None:
+    section = by_title(finished)["Mined, by kind of scene"]
+    table = read_table(finished / "tables" / "recall.parquet")
+    given = int(table.filter(pl.col("round") == 1)["given"].sum())
+    assert section.table is not None and section.table.height == table.height
+    assert f"{given} of the {given} scenarios given to the miner (100.0 %)" in section.text
+    assert section.table["recall"][0] == percent(*table.select("recall", "low", "high").row(0))
+
+
 def test_what_each_column_rests_on_is_said(finished: Path) -> None:
     text = by_title(finished)["Results"].text
     assert "closed rare: 24 items from 6 logs by `toy-1.0[radius=0.6]`" in text

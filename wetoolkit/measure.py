@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,9 @@ from wetoolkit.kinds import SupportsLabels
 from wetoolkit.listing import USES, loader, ref_chunks, refs_of
 from wetoolkit.policies import load_policy
 from wetoolkit.stages import failure_table, settled
-from wetoolkit.store import read_block, write_block, write_table
+from wetoolkit.statistics import wilson
+from wetoolkit.store import read_block, read_table, write_block, write_table
+from wetoolkit.types import Ref
 from wetoolkit.work import Made, Payload, Session, Work, derive
 
 
@@ -174,6 +176,36 @@ def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
     }
 
 
+def recall_table(session: Session, listed: Made) -> pl.DataFrame:
+    """How many scenarios of each label the miner was given and in how many it found a failure: one row a round and label.
+
+    The labels are read here, when all is done; empty where the data set has none.
+    """
+    found = {"round": pl.Int64, "label": pl.String, "given": pl.Int64, "found": pl.Int64, "recall": pl.Float64}
+    schema = {**found, "low": pl.Float64, "high": pl.Float64}
+    labels = _labels(session, ("mine",))
+    refs = refs_of(listed, "mine") if labels else []
+    rows = [
+        (number, *row)
+        for number in range(1, session.experiment.rounds + 1)
+        for row in _recalled(refs, labels, session.store.path("tables", f"failures-{number}.parquet"))
+    ]
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _recalled(refs: Sequence[Ref], labels: Mapping[str, str], failures: Path) -> list[tuple[str, int, int, float, float, float]]:
+    """(label, given, found, recall and its ends) of one round; nothing where it has not mined."""
+    if not failures.exists():
+        return []
+    mined, rows = set(read_table(failures)["id"]), []
+    for label in sorted({labels.get(ref.id, "") for ref in refs}):
+        some = [ref for ref in refs if labels.get(ref.id, "") == label]
+        hit = sum(ref.id in mined for ref in some)
+        interval = wilson(hit, len(some), clusters=len({ref.log for ref in some}))
+        rows.append((label, len(some), hit, hit / len(some), interval.low, interval.high))
+    return rows
+
+
 ITEM = ("policy", "split", "id", "log", "seed")  # what a drive is named by in the tables of events and steps
 
 
@@ -207,9 +239,9 @@ def step_table(results: Sequence[Result]) -> pl.DataFrame:
     return pl.concat([pl.DataFrame(schema=kinds), *parts])
 
 
-def _labels(session: Session) -> dict[str, str]:
-    """What the data set says its evaluation scenarios are about, for the report only."""
+def _labels(session: Session, uses: Sequence[str] = ("common", "rare")) -> dict[str, str]:
+    """What the data set says its scenarios of these uses are about, for the report only."""
     dataset, splits = session.parts.build("dataset"), session.experiment.splits
     if not isinstance(dataset, SupportsLabels):
         return {}
-    return {id: label for split in (splits.common, splits.rare) for id, label in dataset.labels(split).items()}
+    return {id: label for use in uses for id, label in dataset.labels(getattr(splits, use)).items()}

@@ -86,6 +86,7 @@ def rounds(session: Session) -> None:
     entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
     outcomes = measure.evaluate(session, listed, entrants)
     write_tables(session, outcomes)
+    write_table(session.store.path("tables", "recall.parquet"), measure.recall_table(session, listed))
 
 
 def write_tables(session: Session, outcomes: Made) -> None:

@@ -30,6 +30,7 @@ class Run:
     repairs: Mapping[str, int] = field(default_factory=dict)  # what the data set mended or counted
     survival: pl.DataFrame | None = None  # wetoolkit.survival.curves
     events: pl.DataFrame | None = None  # wetoolkit.measure.event_table
+    recall: pl.DataFrame | None = None  # wetoolkit.measure.recall_table
     lineages: pl.DataFrame | None = None  # round, chain of components, rollouts, logs
 
 
@@ -45,7 +46,8 @@ def gather(folder: Path) -> Run:
     except ValueError as error:
         raise StoreError(f"the manifest cannot be read: {error}", file=path, way_out="start the run again: it mends it") from error
     tables = {
-        name: _table(folder / "tables" / f"{name}.parquet") for name in ("results", "comparisons", "outcomes", "survival", "events")
+        name: _table(folder / "tables" / f"{name}.parquet")
+        for name in ("results", "comparisons", "outcomes", "survival", "events", "recall")
     }
     return Run(
         folder, manifest, **tables, failed=_failed(folder, manifest), ledger=_table(folder / "ledger.parquet"),

@@ -27,7 +27,7 @@ def sections(run: Run, extra: Iterable[tuple[str, str]] = ()) -> list[Section]:
     """Every section that the run has something for; ``extra`` are those of plugins (title, Markdown)."""
     found = [
         _results(run), _comparisons(run), _reach(run), _terms(run),
-        _survival(run), _events(run), _by_label(run), _mined(run), _costs(run), _repairs(run),
+        _survival(run), _events(run), _by_label(run), _mined(run), _recall(run), _costs(run), _repairs(run),
         _lineages(run), _failed(run), *(Section(title, text) for title, text in extra), _versions(run),
     ]  # fmt: skip
     return [section for section in found if section is not None]
@@ -269,6 +269,24 @@ def _mined(run: Run) -> Section | None:
     if not rows:
         return Section("Mined failures", "None was found.")
     return Section("Mined failures", "", pl.DataFrame(rows).sort("round", "failures", descending=[False, True]))
+
+
+def _recall(run: Run) -> Section | None:
+    """Of which kinds of scene the miner found failures, where the data set knows what they are about."""
+    table = run.recall
+    if table is None or not len(table.filter(pl.col("label") != "")):
+        return None
+    first = table.filter(pl.col("round") == table["round"].min())
+    given, labelled = int(first["given"].sum()), int(first.filter(pl.col("label") != "")["given"].sum())
+    cells = pl.struct("recall", "low", "high").map_elements(
+        lambda r: percent(r["recall"], r["low"], r["high"]), return_dtype=pl.String
+    )
+    shown = table.with_columns(pl.when(pl.col("label") == "").then(pl.lit("none")).otherwise("label").alias("label"))
+    text = (
+        f"{labelled} of the {given} scenarios given to the miner ({percent(labelled / given)} %) carry a label of the data set. "
+        "Neither the miner nor a policy sees labels: they are counted here, afterwards. In percent, with 95 % intervals."
+    )
+    return Section("Mined, by kind of scene", text, shown.select("round", "label", "given", "found", cells.alias("recall")))
 
 
 def _costs(run: Run) -> Section | None:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from wetoolkit_diffusion.checkpoint import load, save
+from wetoolkit_diffusion.checkpoint import Model, load, save
 from wetoolkit_diffusion.generate import Request, generate, past
+from wetoolkit_diffusion.likely import excess, surprise
 from wetoolkit_diffusion.noise import SamplerConfig, draw
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW, SIZE, SPEC, busy, carried, drives, model
@@ -117,6 +118,20 @@ def test_a_trained_model_is_nearer_than_going_on() -> None:
         best.append(np.hypot(*np.moveaxis(states[:, :, 3:, :2] - truth, -1, 0)).mean(2).min(0))
         straight.append(np.hypot(*np.moveaxis(on - truth, -1, 0)).mean(1))
     assert np.concatenate(best).mean() < 0.4 * np.concatenate(straight).mean()
+    _unlikely_futures_are_surprising(trained, scenes[:8])
+
+
+def _unlikely_futures_are_surprising(trained: Model, scenes: list[Tokens]) -> None:
+    for scene in scenes:
+        swerved = scene.state.copy()
+        swerved[1, 3:, 1] += 0.25 * np.arange(1, 17)  # the first of the others goes 4 m aside
+        both = np.stack([scene.state, swerved])
+        found = surprise(trained, scene, both)
+        assert found.shape == (2, len(scene))
+        assert found[1, 1] > 3 * found[0, 1]
+        np.testing.assert_array_equal(found, surprise(trained, scene, both))
+        rows = np.arange(len(scene)) == 1
+        assert excess(trained, scene, both, rows)[1] > excess(trained, scene, both, rows)[0]
 
 
 def test_a_checkpoint_comes_back_and_another_schema_is_refused(tmp_path: Path) -> None:

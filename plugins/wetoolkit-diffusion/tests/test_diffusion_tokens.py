@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from wetoolkit_diffusion.kinematics import LIMITS, decode, violations
 from wetoolkit_diffusion.spec import TokenSpec
-from wetoolkit_diffusion.testing import NOW, busy, carried
+from wetoolkit_diffusion.testing import NOW, busy, carried, without_lanes
 from wetoolkit_diffusion.tokens import encode, poses, states
 from wetoolkit_driving.geometry import ego_center
-from wetoolkit_driving.testing import actor, straight_world
-from wetoolkit_driving.types import AgentClass
+from wetoolkit_driving.testing import actor, crossing_world, straight_world
+from wetoolkit_driving.types import AgentClass, Signal
 
 from wetoolkit.errors import ValidationError
 
@@ -55,19 +55,27 @@ def test_the_future_is_not_needed() -> None:
     world = busy()
     whole, cut = encode(world, NOW, SPEC), encode(world.until(NOW), NOW, SPEC)
     assert not cut.valid[:, 3:].any()
-    for name in ("frame", "velocity", "points", "facts", "kind"):
+    for name in ("frame", "velocity", "points", "facts", "kind", "ways", "way_facts"):
         np.testing.assert_array_equal(getattr(whole, name), getattr(cut, name))
     np.testing.assert_array_equal(whole.state[:, :3], cut.state[:, :3])
 
 
 def test_a_world_without_lanes_has_tokens_and_no_pieces() -> None:
     world = straight_world([actor(20, 0, 0, 3.0)])
-    road = world.map
-    bare = replace(
-        road, lane_ids=(), lane_xy=np.zeros((0, 2)), lane_offset=np.zeros(1, np.int32), lane_area=np.zeros(0, np.int32),
-        lane_roadblock=np.zeros(0, np.int32), lane_signal=np.zeros(0, np.int32),
-    )  # fmt: skip
-    assert not encode(replace(world, map=bare), NOW, SPEC).there.any()
+    found = encode(without_lanes(world), NOW, SPEC)
+    assert not found.there.any()
+    assert not found.open.any()
+
+
+def test_ways_follow_the_lanes_and_know_their_signals() -> None:
+    tokens = encode(crossing_world([actor(5, 0, 0, 5.0), actor(20, -9, np.pi / 2, 1.0, AgentClass.PEDESTRIAN)]), NOW, SPEC)
+    assert tokens.open[0].sum() == 3  # straight on, to the right, to the left
+    assert not tokens.open[tokens.kind == AgentClass.PEDESTRIAN].any()
+    assert (tokens.way_facts[0, :3, Signal.GREEN] == 1).all()
+    stop = 40.0 - 8.0 - tokens.frame[0, 0]  # the connectors begin 8 m before the centre of the crossing
+    np.testing.assert_allclose(tokens.way_facts[0, :3, 4] * 30.0, stop, atol=0.1)
+    ends = tokens.ways[0, :3, -1]
+    assert {(round(float(np.sign(x - 60))), round(float(y / 50))) for x, y in ends} == {(1, 0), (-1, -1), (-1, 1)}
 
 
 def test_a_world_of_another_pace_is_refused() -> None:
@@ -117,10 +125,12 @@ def test_wild_tokens_become_motion_within_limits(kind: AgentClass) -> None:
     tokens[..., 0] = 6.0 * 0.5 * np.arange(1, 17) + rng.normal(0, 3.0, (20, 16))
     tokens[..., 1], tokens[..., 2] = rng.normal(0, 3.0, (20, 16)), 1.0
     kinds, velocity = np.full(20, kind, np.uint8), np.tile([6.0, 0.0], (20, 1))
-    found, driven = decode(tokens, np.zeros((20, 16), bool), kinds, velocity, 5)
-    assert driven.mean() > 0.5
-    found = found[driven]
-    step = np.diff(np.concatenate([np.zeros((len(found), 1, 3)), found], 1), axis=1)
+    given = np.zeros((20, 16), bool)
+    given[::2, 3] = True  # of every other one, somewhere it cannot be
+    tokens[::2, 3, :2] += rng.choice([-25.0, 25.0], (10, 2))
+    found, driven = decode(tokens, given, kinds, velocity, 5)
+    np.testing.assert_array_equal(driven, given.any(1))
+    step = np.diff(np.concatenate([np.zeros((20, 1, 3)), found], 1), axis=1)
     speed = np.hypot(step[..., 0], step[..., 1]) / 0.1
     limits = LIMITS[kind]
     assert (np.diff(speed, axis=1) / 0.1 < limits.acceleration + 0.5).all()

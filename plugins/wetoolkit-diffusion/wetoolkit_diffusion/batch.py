@@ -19,11 +19,10 @@ def collate(scenes: Sequence[Tokens]) -> dict[str, Tensor]:
     """Tensors of B scenes padded to the A agents of the largest; ``state`` [B, A, K, CHANNELS], ``known`` [B, A, K] as recorded."""
     count = max(len(scene) for scene in scenes)
     first = scenes[0]
-    shapes = {
-        "state": first.state.shape[1:], "known": first.valid.shape[1:], "points": first.points.shape[1:], "frame": (3,),
-        "facts": first.facts.shape[1:], "there": first.there.shape[1:], "velocity": (2,), "kind": (), "size": (2,), "ego": (),
-    }  # fmt: skip
-    flags = {"known", "there"}
+    same = ("points", "facts", "there", "ways", "way_facts", "open", "state")
+    shapes: dict[str, tuple[int, ...]] = {name: getattr(first, name).shape[1:] for name in same}
+    shapes |= {"known": first.valid.shape[1:], "frame": (3,), "velocity": (2,), "kind": (), "size": (2,), "ego": ()}
+    flags = {"known", "there", "open"}
     arrays = {name: np.zeros((len(scenes), count, *shape), bool if name in flags else np.float32) for name, shape in shapes.items()}
     for i, scene in enumerate(scenes):
         n = len(scene)

@@ -13,8 +13,9 @@ from wetoolkit_driving.types import Bool, Double, Float
 
 from wetoolkit_diffusion.batch import collate, going_on, real, units
 from wetoolkit_diffusion.checkpoint import Model
+from wetoolkit_diffusion.guidance import GuidanceConfig, guided
 from wetoolkit_diffusion.kinematics import decode
-from wetoolkit_diffusion.noise import SamplerConfig, Steer, sample
+from wetoolkit_diffusion.noise import SamplerConfig, sample
 from wetoolkit_diffusion.spec import CHANNELS
 from wetoolkit_diffusion.tokens import Tokens
 
@@ -39,17 +40,19 @@ def past(tokens: Tokens, now: int) -> Bool:
     return given
 
 
-def generate(model: Model, requests: Sequence[Request], sampler: SamplerConfig, steer: Steer | None = None) -> list[Float]:
+def generate(
+    model: Model, requests: Sequence[Request], sampler: SamplerConfig, guidance: GuidanceConfig | None = None, shy: bool = True
+) -> list[Float]:
     """For each request token states [len(seeds), A, K, CHANNELS], the given ones exactly as given.
 
-    Requests either all have a ``start`` or none has. Every variant has its own seed; a batch equals its singles to 1e-5.
+    Requests either all have a ``start`` or none has. Every variant has its own seed; a batch equals its singles to 1e-5. ``shy``:
+    where costs guide, the others keep clear of the ego too.
     """
     if not requests:
         return []
     counts = [len(request.seeds) for request in requests]
     with one_thread():
-        x, scale, start = _sampled(model, requests, counts, sampler, steer)
-        states = real(x, scale, start).numpy()
+        states = _sampled(model, requests, torch.tensor(counts), sampler, guidance, shy).numpy()
     found, first = [], 0
     for request, count in zip(requests, counts, strict=True):
         some = states[first : first + count, : len(request.tokens)]
@@ -59,27 +62,36 @@ def generate(model: Model, requests: Sequence[Request], sampler: SamplerConfig, 
 
 
 def _sampled(
-    model: Model, requests: Sequence[Request], counts: Sequence[int], sampler: SamplerConfig, steer: Steer | None
-) -> tuple[Tensor, Tensor, Tensor]:
-    """x0 in units, and what makes it real: scale and start, all [sum(counts), A, K, CHANNELS]."""
-    spec, repeats = model.spec, torch.tensor(list(counts))
+    model: Model, requests: Sequence[Request], times: Tensor, sampler: SamplerConfig, guidance: GuidanceConfig | None, shy: bool
+) -> Tensor:
+    """Token states [times.sum(), A, K, CHANNELS]."""
+    spec = model.spec
     scene = collate([request.tokens for request in requests])
     size = scene["known"].shape[1]
     scene["known"] = torch.stack([_padded(r.given, size) for r in requests]).bool()
     scene["known"][..., spec.now + 1 :] = True  # the future is there for all, as noise at least
     with torch.no_grad():
-        context = model.network.context(scene).repeated(repeats)
-    start = going_on(scene["velocity"], spec).repeat_interleave(repeats, 0)
-    scale = model.network.scale[scene["kind"]].repeat_interleave(repeats, 0)
-    given = torch.stack([_padded(r.given, size) for r in requests]).bool().repeat_interleave(repeats, 0)
-    held = torch.stack([_padded(r.held, size) for r in requests]).float().repeat_interleave(repeats, 0)
+        context = model.network.context(scene).repeated(times)
+    each = {name: tensor.repeat_interleave(times, 0) for name, tensor in scene.items()}
+    start, scale = going_on(each["velocity"], spec), model.network.scale[each["kind"]]
+    given = torch.stack([_padded(r.given, size) for r in requests]).repeat_interleave(times, 0)
+    held = torch.stack([_padded(r.held, size) for r in requests]).float().repeat_interleave(times, 0)
     held = torch.where(given[..., None], units(held, scale, start), 0.0)
     noise = torch.cat([_noise(r, size) for r in requests])
     warm, levels = None, sampler.levels()
     if requests[0].start is not None:
-        starts = torch.stack([_padded(r.start, size) for r in requests if r.start is not None])
-        warm, levels = units(starts.float().repeat_interleave(repeats, 0), scale, start), sampler.levels(WARM)
-    return sample(model.network, context, noise, held, given, levels, warm, steer), scale, start
+        starts = torch.stack([_padded(r.start, size) for r in requests if r.start is not None]).float()
+        warm, levels = units(starts.repeat_interleave(times, 0), scale, start), sampler.levels(WARM)
+    steer = None
+    if guidance is not None and guidance.steps:
+        free = ~given & each["known"]
+
+        def steer(x: Tensor, level: float) -> Tensor:
+            if level > guidance.below:
+                return x
+            return units(guided(real(x, scale, start), each, free, guidance, spec.period, shy), scale, start)
+
+    return real(sample(model.network, context, noise, held, given, levels, warm, steer), scale, start)
 
 
 def _padded(array: Float | Bool | None, size: int) -> Tensor:
@@ -90,9 +102,12 @@ def _padded(array: Float | Bool | None, size: int) -> Tensor:
 
 
 def _noise(request: Request, size: int) -> Tensor:
-    """[n, A, K, CHANNELS] of unit spread, from each variant's own seed; it does not depend on the other scenes of the batch."""
-    shape = (len(request.tokens), request.given.shape[1], CHANNELS)
-    drawn = [np.random.default_rng(seed).standard_normal(shape).astype(np.float32) for seed in request.seeds]
+    """[n, A, K, CHANNELS] of unit spread: an agent's is made of the variant's seed and the agent's name, whoever else is there."""
+    shape = (request.given.shape[1], CHANNELS)
+    drawn = [
+        np.stack([np.random.default_rng([seed, int(name)]).standard_normal(shape, np.float32) for name in request.tokens.names])
+        for seed in request.seeds
+    ]
     return torch.stack([_padded(one, size) for one in drawn])
 
 

@@ -2,7 +2,7 @@
 
 Between tokens an agent moves as smoothly as they allow: positions minimise the squared distance to the tokens plus the squared
 jerk, from the recorded pose and velocity on; tokens that are given count so much that they are met. What then exceeds the limits
-of its class is driven after by a unicycle with those limits, so that it is met as well as such a body can.
+of its class is smoothed more, and in the end driven after by a unicycle with those limits, as well as such a body can.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 from wetoolkit_diffusion.spec import KINDS
 
 DT = 0.1  # seconds
+TRUST = (1.0, 0.05, 1e-3, 1e-5)  # weights of the generated tokens that are tried until the motion is within limits
 GIVEN = 1e4  # a given token weighs so much more than a generated one
 SPREAD = np.array([0.25, 0.10, 0.20])  # metres: how exact a generated token is taken to be, by class
 JERK = np.array([2.0, 2.0, 2.0])  # m/s^3: how much jerk is usual, by class
@@ -51,41 +52,43 @@ def decode(state: Double, given: Bool, kind: Byte, velocity: Double, every: int)
     ``state`` [N, F, CHANNELS] future tokens, ``given`` [N, F], ``kind`` [N], ``velocity`` [N, 2] m/s at the present (own frame);
     a token is ``every`` steps of 0.1 s.
     """
-    path = smooth(state, given, kind, velocity, every)
-    poses = np.concatenate([path, headed(path, state, kind, every)[..., None]], -1)
-    free = ~given.any(1) & (np.hypot(*np.moveaxis(path, -1, 0)).max(1) < STILL)
-    poses[free] = 0.0
-    wild = violations(poses, kind, velocity).any(-1)
+    poses, wild = np.zeros((len(state), state.shape[1] * every, 3)), np.ones(len(state), bool)
+    for trust in TRUST:
+        path = smooth(state[wild], given[wild], kind[wild], velocity[wild], every, trust)
+        poses[wild] = np.concatenate([path, headed(path, state[wild], kind[wild], every)[..., None]], -1)
+        still = ~given.any(1) & (np.hypot(poses[..., 0], poses[..., 1]).max(1) < STILL)
+        poses[still] = 0.0
+        wild = violations(poses, kind, velocity).any(-1)
     for which in np.unique(kind[wild]):
         rows = wild & (kind == which)
         poses[rows] = _driven(poses[rows], velocity[rows], LIMITS[AgentClass(which)])
     return poses, wild
 
 
-def smooth(state: Double, given: Bool, kind: Byte, velocity: Double, every: int) -> Double:
+def smooth(state: Double, given: Bool, kind: Byte, velocity: Double, every: int, trust: float = 1.0) -> Double:
     """Positions [N, F * every, 2] that go through given tokens and near the others with little jerk."""
     out = np.empty((len(state), state.shape[1] * every, 2))
     for which in np.unique(kind):
         rows = np.flatnonzero(kind == which)
-        table = _plain(state.shape[1], every, int(which))
+        table = _plain(state.shape[1], every, int(which), trust)
         past = -DT * velocity[rows, None] * np.array([2.0, 1.0, 0.0])[:, None]  # [n, 3, 2] at -0.2, -0.1 and 0 s
         out[rows] = np.einsum("tk,nkc->ntc", table, np.concatenate([past, state[rows, :, :2]], 1))
         for row in rows[given[rows].any(1)]:
             own = -DT * velocity[row] * np.array([2.0, 1.0, 0.0])[:, None]
-            out[row] = _table(given[row], every, int(which)) @ np.concatenate([own, state[row, :, :2]])
+            out[row] = _table(given[row], every, int(which), trust) @ np.concatenate([own, state[row, :, :2]])
     return out
 
 
-@lru_cache(maxsize=16)
-def _plain(count: int, every: int, kind: int) -> Double:
-    return _table(np.zeros(count, bool), every, kind)
+@lru_cache(maxsize=32)
+def _plain(count: int, every: int, kind: int, trust: float) -> Double:
+    return _table(np.zeros(count, bool), every, kind, trust)
 
 
-def _table(given: Bool, every: int, kind: int) -> Double:
+def _table(given: Bool, every: int, kind: int, trust: float) -> Double:
     """[F * every, 3 + F]: the positions as a linear map of three of the past and the tokens."""
     count = len(given)
     steps = count * every
-    weight = np.where(given, GIVEN, 1.0) / SPREAD[kind] ** 2  # [F]
+    weight = np.where(given, GIVEN, trust) / SPREAD[kind] ** 2  # [F]
     # Third differences of all positions, the three of the past first: [steps, 3 + steps].
     third = np.diff(np.eye(steps + 3), 3, axis=0) / DT**3 / JERK[kind] * np.sqrt(DT)
     known, free = third[:, :3], third[:, 3:]

@@ -19,6 +19,8 @@ from torch.nn import functional
 from wetoolkit.config import Config
 from wetoolkit_diffusion.roads import FACTS
 from wetoolkit_diffusion.spec import CHANNELS, KINDS, TokenSpec
+from wetoolkit_diffusion.ways import AHEAD
+from wetoolkit_diffusion.ways import FACTS as WAY_FACTS
 
 ABOUT = len(KINDS) + 1 + 2 + 2 + 1  # class, is ego, size, velocity, its logarithm
 PAIR = 8  # what one agent is to another
@@ -39,7 +41,7 @@ class Context:
     about: Tensor  # [B, A, width]
     present: Tensor  # [B, A] bool: rows that are agents
     known: Tensor  # [B, A, K] bool: tokens that may be attended to
-    map_keys: tuple[tuple[Tensor, Tensor], ...]  # a layer: keys and values [B * A, heads, L + 1, width / heads]
+    map_keys: tuple[tuple[Tensor, Tensor], ...]  # a layer: keys and values [B * A, heads, 1 + L + R, width / heads]
     pair_keys: tuple[tuple[Tensor, Tensor], ...]  # a layer: [B, heads, A, A, width / heads]
 
     def repeated(self, times: Tensor) -> Context:
@@ -67,6 +69,7 @@ class Denoiser(nn.Module):
         self.time = nn.Parameter(0.02 * torch.randn(spec.count, width))
         self.about = nn.Sequential(nn.Linear(ABOUT, width), nn.GELU(), nn.Linear(width, width))
         self.line = nn.Sequential(nn.Linear(4 * spec.points + FACTS, width), nn.GELU(), nn.Linear(width, width))
+        self.way = nn.Sequential(nn.Linear(4 * len(AHEAD) + WAY_FACTS, 2 * width), nn.GELU(), nn.Linear(2 * width, width))
         self.nowhere = nn.Parameter(0.02 * torch.randn(width))  # a piece that is always there
         self.pair = nn.Sequential(nn.Linear(PAIR, width), nn.GELU(), nn.Linear(width, width))
         self.blocks = nn.ModuleList(Block(width, config.heads) for _ in range(config.layers))
@@ -75,11 +78,10 @@ class Denoiser(nn.Module):
     def context(self, scene: Mapping[str, Tensor]) -> Context:
         """Read what is known of B scenes (``batch.collate``) once."""
         about = self.about(scene["about"])
-        points = scene["points"].flatten(3)  # [B, A, L, 2 P]
-        near = torch.sign(points) * torch.log1p(points.abs())
-        lines = self.line(torch.cat([points / 30.0, near, scene["facts"]], -1))
-        lines = torch.cat([self.nowhere.expand(*lines.shape[:2], 1, -1), lines], 2)
-        hidden = functional.pad(scene["there"], (1, 0), value=True)  # [B, A, L + 1]
+        lines = self.line(torch.cat([_squashed(scene["points"]), scene["facts"]], -1))  # [B, A, L, width]
+        chains = self.way(torch.cat([_squashed(scene["ways"]), scene["way_facts"]], -1))  # [B, A, R, width]
+        lines = torch.cat([self.nowhere.expand(*lines.shape[:2], 1, -1), lines, chains], 2)
+        hidden = functional.pad(torch.cat([scene["there"], scene["open"]], 2), (1, 0), value=True)  # [B, A, 1 + L + R]
         pair = self.pair(pairs(scene["frame"], scene["speed"]))  # [B, A, A, width]
         map_keys = tuple(block.map.keys(lines.flatten(0, 1), hidden.flatten(0, 1)) for block in self.blocks)
         pair_keys = tuple(block.pair_keys(pair) for block in self.blocks)
@@ -170,6 +172,12 @@ class Attention(nn.Module):
         q = functional.pad(q, (0, 1), value=1.0)  # times the mask in the keys' last channel
         found = functional.scaled_dot_product_attention(q, key, functional.pad(value, (0, 1)))[..., :-1]
         return self.out(found.transpose(1, 2).flatten(2))  # type: ignore[no-any-return]
+
+
+def _squashed(points: Tensor) -> Tensor:
+    """Points [B, A, L, P, 2] as features [B, A, L, 4 P]: fine close by, coarse far away, and as they are."""
+    flat = points.flatten(3)
+    return torch.cat([flat / 30.0, torch.sign(flat) * torch.log1p(flat.abs())], -1)
 
 
 def pairs(frame: Tensor, speed: Tensor) -> Tensor:

@@ -7,4 +7,14 @@ from wetoolkit.hooks import hookimpl
 @hookimpl
 def components() -> list[Component]:
     """The parts of this distribution."""
-    return []
+    return [
+        Component(
+            kind="behaviour",
+            name="diffusion",
+            domain="driving",
+            target="wetoolkit_diffusion.behaviour:Diffusion",
+            config="wetoolkit_diffusion.behaviour:DiffusionConfig",
+            summary="a learned model of traffic: variants that are likely or attacked, filtered; moves the others in closed loop",
+            contract="1.1",
+        ),
+    ]

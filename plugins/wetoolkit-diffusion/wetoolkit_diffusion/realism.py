@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import shapely
-from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, relative
-from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, RoadMap, World
+from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, ego_center, relative
+from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Float, RoadMap, World
 
 from wetoolkit.statistics import Interval, mean_interval
 from wetoolkit_diffusion.kinematics import violations
@@ -45,15 +45,17 @@ class Tally:
         return {
             key: mean_interval(values, self.logs[key], seed=seed, bounds=None if key[1].startswith("min") else (0.0, 1.0))
             for key, values in self.values.items()
+            if values
         }
 
 
 def recorded(tokens: Tokens, world: World, now: int, steps: int) -> tuple[Double, Bool]:
-    """Local poses [A, steps, 3] of the rows (the ego's are zeros) after ``now`` as recorded, and who is there throughout [A]."""
+    """Local poses [A, steps, 3] after ``now`` as recorded, and who but the ego is there throughout [A]."""
     poses, there = np.zeros((len(tokens), steps, 3)), np.zeros(len(tokens), bool)
     span, others = slice(now + 1, now + 1 + steps), tokens.rows[1:]
     found = world.agents.pose[others, span].astype(np.float64)
     if found.shape[1] == steps:
+        poses[0] = relative(tokens.frame[0], ego_center(world.ego.states[span], world.ego.vehicle))
         poses[1:], there[1:] = relative(tokens.frame[1:, None], found), world.agents.valid[others, span].all(1)
     return poses, there
 
@@ -70,7 +72,7 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
     truth, there = recorded(tokens, world, now, motion.shape[2])
     away = np.hypot(*np.moveaxis((motion - truth)[..., :2], -1, 0))  # [n, A, T]
     poses = compose(tokens.frame[:, None], motion)  # [n, A, T, 3] in the world
-    hits = collisions(poses, tokens)
+    hits = collisions(poses, tokens.frame, tokens.size)
     area = road(world.map)
     off = off_road(area, poses, tokens.frame)
     bad = np.stack([violations(one, tokens.kind, tokens.velocity.astype(np.float64)).any(-1) for one in motion])
@@ -87,12 +89,15 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
             tally.add(which.name.lower(), name, values[on].tolist(), log)
 
 
-def collisions(poses: Double, tokens: Tokens, every: int = 2) -> Bool:
-    """Whether each agent's box meets another's [n, A] in poses [n, A, T, 3], looked at every ``every`` steps."""
-    length, width = tokens.size[:, 0].astype(np.float64), tokens.size[:, 1].astype(np.float64)
-    i, j = np.triu_indices(len(tokens), 1)
+def collisions(poses: Double, frame: Double, size: Float, every: int = 2) -> Bool:
+    """Whether each agent's box of ``size`` [A, 2] meets another's [n, A] in poses [n, A, T, 3], but did not in ``frame`` [A, 3].
+
+    Looked at every ``every`` steps.
+    """
+    length, width = size[:, 0].astype(np.float64), size[:, 1].astype(np.float64)
+    i, j = np.triu_indices(len(frame), 1)
     reach = np.hypot(length, width) / 2
-    now = box_corners(tokens.frame, length, width)
+    now = box_corners(frame, length, width)
     apart = ~boxes_touch(now[i], now[j])
     i, j = i[apart], j[apart]
     some = poses[:, :, ::every]

@@ -16,7 +16,7 @@ from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode
 
 NOW = 20
-SPEC, SIZE = TokenSpec(lines=8), NetworkConfig(width=32, layers=2, heads=2)
+SPEC, SIZE = TokenSpec(lines=4, ways=3), NetworkConfig(width=32, layers=2, heads=2)
 
 
 def busy() -> World:
@@ -44,6 +44,17 @@ def carried(world: World, by: tuple[float, float, float]) -> World:
     return replace(world, ego=replace(world.ego, states=states_), agents=others, map=road)
 
 
+def without_lanes(world: World) -> World:
+    """The same world on a map that knows no lane."""
+    nowhere = np.zeros(0, np.int32)
+    bare = replace(
+        world.map, lane_ids=(), lane_xy=np.zeros((0, 2)), lane_offset=np.zeros(1, np.int32), lane_area=nowhere,
+        lane_roadblock=nowhere, lane_signal=nowhere, lane_left=nowhere, lane_right=nowhere,
+        lane_speed_limit=np.zeros(0, np.float32), successors=np.zeros((0, 2), np.int32),
+    )  # fmt: skip
+    return replace(world, map=bare, route=nowhere)
+
+
 def model(seed: int = 0, spec: TokenSpec = SPEC) -> Model:
     """A model that learned nothing."""
     torch.manual_seed(seed)
@@ -61,4 +72,4 @@ def drives(count: int = 24) -> list[Tokens]:
     return scenes
 
 
-__all__ = ["NOW", "SIZE", "SPEC", "busy", "carried", "drives", "model"]
+__all__ = ["NOW", "SIZE", "SPEC", "busy", "carried", "drives", "model", "without_lanes"]

@@ -6,6 +6,7 @@ the frames alone. Row 0 is the ego (its box centre, as of everybody else).
 
 from __future__ import annotations
 
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ from wetoolkit_driving.types import VX, AgentClass, Bool, Byte, Double, Float, I
 from wetoolkit.types import require
 from wetoolkit_diffusion.roads import near, pieces
 from wetoolkit_diffusion.spec import CHANNELS, KINDS, TokenSpec
+from wetoolkit_diffusion.ways import ways
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Tokens:
     """One scene: A rows of K tokens."""
 
     rows: Int  # [A] row among the world's agents; the ego's is -1
+    names: Int  # [A] hash of the agent's id; the ego's is 0
     frame: Double  # [A, 3] pose at the present, in the world
     velocity: Float  # [A, 2] at the present, in the own frame, m/s
     kind: Byte  # [A] AgentClass, one of KINDS
@@ -31,6 +34,9 @@ class Tokens:
     points: Float  # [A, L, P, 2] pieces of the map in the own frame, metres
     facts: Float  # [A, L, FACTS]
     there: Bool  # [A, L]
+    ways: Float  # [A, R, len(AHEAD), 2] chains of lanes ahead, in the own frame, metres
+    way_facts: Float  # [A, R, ways.FACTS]
+    open: Bool  # [A, R]
     left_out: int  # road users at the present beyond ``TokenSpec.agents``: they are not modelled
 
     def __len__(self) -> int:
@@ -62,9 +68,11 @@ def encode(world: World, now: int, spec: TokenSpec) -> Tokens:
     kind, size = _bodies(world, rows)
     found = pieces(world.map, world.signals[:, now], spec)
     points, facts, there = near(found, frame, kind == AgentClass.PEDESTRIAN, spec)
+    chains = ways(world.map, world.signals[:, now], frame, kind, spec)
+    names = np.array([0, *(zlib.crc32(world.agents.ids[row].encode()) for row in rows[1:])], np.int64)
     return Tokens(
-        rows, frame, _turned(velocity[:, spec.now], -frame[:, 2]).astype(np.float32), kind, size,
-        np.where(valid[..., None], state, 0.0).astype(np.float32), valid, points, facts, there, left_out,
+        rows, names, frame, _turned(velocity[:, spec.now], -frame[:, 2]).astype(np.float32), kind, size,
+        np.where(valid[..., None], state, 0.0).astype(np.float32), valid, points, facts, there, *chains, left_out,
     )  # fmt: skip
 
 

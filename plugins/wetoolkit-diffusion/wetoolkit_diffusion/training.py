@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +55,7 @@ class State:
     spent: float = 0.0  # seconds of training so far, over all sittings
 
 
-def windows(scenarios: Iterator[Scenario[World]], spec: TokenSpec) -> list[Tokens]:
+def windows(scenarios: Iterable[Scenario[World]], spec: TokenSpec) -> list[Tokens]:
     """The tokens of every scenario at its present; those where the ego is not there are left out."""
     return [encode(s.world, s.clock.now, spec) for s in scenarios if s.world.ego.valid[s.clock.now]]
 

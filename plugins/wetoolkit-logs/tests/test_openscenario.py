@@ -17,6 +17,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from wetoolkit_driving.geometry import box_corners, ego_corners
 from wetoolkit_driving.types import AgentClass, AreaKind, RoadMap, World
+from wetoolkit_logs.openscenario.joints import shaped
 from wetoolkit_logs.openscenario.lines import pieces
 from wetoolkit_logs.openscenario.network import network
 from wetoolkit_logs.openscenario.opendrive import opendrive
@@ -155,6 +156,24 @@ def test_splits_without_connectors_are_direct_junctions() -> None:
 def test_chains_of_connectors_are_ordinary_roads() -> None:
     found = network(lanes_of([(0, 1), (1, 2), (2, 3)], "LCCL", [(0, 0, 9, 0)] * 4))
     assert found.junction == (-1,) * 4 and found.after == (("road", 1), ("road", 2), ("road", 3), None)
+
+
+def test_borders_go_on_where_lanes_meet_and_step_where_one_splits() -> None:
+    """0 leads to connector 1, 0.4 m narrower and turned by 0.02 rad; 2 is half as wide as 0."""
+    road = lanes_of([(0, 1), (1, 3), (0, 2)], "LCLL", [(-20, 0, 0, 0), (0, 0, 20, 0.4), (0, 0, 20, 0), (20, 0.4, 40, 0.8)])
+    rings = road.area_xy.reshape(4, 4, 2)
+    rings[1, :, 1] += np.array([-0.2, -0.2, 0.2, 0.2])
+    rings[2, :, 1] *= 0.5
+    (first, *_), bodies = shaped(road)
+    lanes = opendrive(road, (0, 0, 0), "x").findall("road")
+    ends = [np.stack([border[index] for border in borders(lane)]) for lane, index in ((lanes[0], -1), (lanes[1], 0), (lanes[2], 0))]
+    assert np.abs(ends[0] - ends[1]).max() > 0.1  # 2 is too unlike: its place keeps each lane's own width
+    assert bodies[2].left[0] == pytest.approx(0.75, abs=1e-3) and bodies[0].left[-1] == pytest.approx(1.5, abs=1e-3)
+    joined = replace(road, successors=np.array([[0, 1], [1, 3]], np.int32))
+    lanes = opendrive(joined, (0, 0, 0), "x").findall("road")
+    one, two = np.stack([border[-1] for border in borders(lanes[0])]), np.stack([border[0] for border in borders(lanes[1])])
+    np.testing.assert_allclose(one, two, atol=1e-6)
+    assert reference_line(lanes[0])[-1, 3] == pytest.approx(0.01, abs=1e-3) and first[0].heading == pytest.approx(0, abs=0.02)
 
 
 def test_crosswalks_lie_where_they_were(drive: Drive) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from wetoolkit_driving.types import AgentClass
 from wetoolkit_minitown import cache
-from wetoolkit_minitown.dataset import HISTORY, STEPS, Minitown, MinitownConfig, _log
+from wetoolkit_minitown.dataset import HISTORY, STEPS, Minitown, MinitownConfig, _drives_of, _log, _presents
 from wetoolkit_minitown.events import EVENTS
 
 from wetoolkit.codec import encode
@@ -53,6 +53,7 @@ def test_common_and_rare_are_what_they_say(town_data: Minitown) -> None:
     rare = Counter(town_data.labels("test-rare").values())
     assert set(rare) == set(EVENTS)
     assert min(rare.values()) >= 3
+    assert max(rare.values()) - min(rare.values()) <= 4  # natural drives add a few
     natural = town_data.labels("train")
     assert [ref.id for ref in town_data.index("train")] == list(natural)
 
@@ -118,10 +119,23 @@ def test_the_route_leads_under_the_ego(town_data: Minitown) -> None:
         assert world.on_route[world.map.lane_roadblock[world.route]].all()
 
 
-def test_another_process_reads_the_same(town_data: Minitown, config: MinitownConfig, empty_folder: Path) -> None:
-    """A fresh process without our cache makes the same arrays to the bit."""
+def test_events_are_a_hundredth_of_the_windows_unless_more_are_asked_for() -> None:
+    """By drives and windows alone, none of which is recorded: a drive with an event loses the windows after it, on average half."""
+    config = MinitownConfig()
+    for split in ("train", "train-fleet", "test"):
+        drives = _drives_of(config, split)
+        staged = sum(bool(drive.event) for drive in drives)
+        windows = sum(len(_presents(config, drive, None)) / (2 if drive.event else 1) + bool(drive.event) for drive in drives)
+        assert 0.006 < staged / windows < 0.02
+    kinds = Counter(drive.event for drive in _drives_of(config, "test-rare") if drive.pool == "staged")
+    assert set(kinds) == set(EVENTS) and min(kinds.values()) == max(kinds.values()) == 36
+
+
+def test_another_process_reads_the_same(empty_folder: Path) -> None:
+    """Fresh processes without our cache, at once in one folder, make the same arrays to the bit."""
+    town_data = Minitown(MinitownConfig(**MICRO, cache="off"))
     ref = town_data.index("test-rare")[1]
-    settings = config.model_dump() | {"cache": str(empty_folder)}
+    settings = {**MICRO, "cache": str(empty_folder)}
     script = (
         "import hashlib, sys, json; from wetoolkit.types import Ref; from wetoolkit_minitown.dataset import *\n"
         f"s = Minitown(MinitownConfig(**{settings!r})).load(Ref({ref.id!r}, {ref.split!r}, {ref.log!r}))\n"

@@ -1,11 +1,14 @@
 """The catalogue of rare events: each finds a place, is a conflict for who does not react, and is passed by the expert."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import shapely
 from wetoolkit_driving.geometry import box_corners, ego_corners
 from wetoolkit_driving.types import HEADING, VX, AgentClass, Vehicle
 from wetoolkit_minitown.cast import Density, draw_cast
+from wetoolkit_minitown.catalogue import catalogue
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.events.actors import Pace, drive, shifted
 from wetoolkit_minitown.events.base import Rehearsed, draw
@@ -131,3 +134,8 @@ def test_a_script_is_where_it_shall_be_when_it_shall_be() -> None:
 def test_equal_seeds_give_equal_events(places: list[Place]) -> None:
     one, two = (record(places[1], (3,), DENSITY, "red-light-runner", 30.0) for _ in range(2))
     assert np.array_equal(one.pose, two.pose) and np.array_equal(one.ego, two.ego)
+
+
+def test_the_page_holds_the_catalogue() -> None:
+    page = Path(__file__).parents[3] / "docs" / "minitown.md"
+    assert catalogue() in page.read_text()

@@ -1,7 +1,9 @@
 """Images, depth, categories and sweeps, against closed forms on a bare plain."""
 
+import os
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,14 +13,19 @@ from wetoolkit_driving.types import HEADING, AgentClass, Signal, World
 from wetoolkit_minitown.sensors import readable, shading
 from wetoolkit_minitown.sensors import renderer as renderer_module
 from wetoolkit_minitown.sensors.caster import Caster
-from wetoolkit_minitown.sensors.codes import Category, Material, Surface
-from wetoolkit_minitown.sensors.ground import Ground, paint
+from wetoolkit_minitown.sensors.codes import LEVELS, MIXED, Category, Material, Surface
+from wetoolkit_minitown.sensors.ground import Brush, Ground, paint
 from wetoolkit_minitown.sensors.lidar import MOUNT, Lidar, sweep
 from wetoolkit_minitown.sensors.light import draw_light
 from wetoolkit_minitown.sensors.mesh import Look, Mesh, box, empty
 from wetoolkit_minitown.sensors.renderer import Renderer, Shot
 from wetoolkit_minitown.sensors.rig import MOUNTS, rig
 from wetoolkit_minitown.sensors.stage import Stage, build_stage
+from wetoolkit_minitown.sensors.studio import reimagined
+from wetoolkit_minitown.sensors.surfaces import SURFACE
+
+from wetoolkit.registry import load_registry
+from wetoolkit.sources import open_source
 
 pytest.importorskip("embreex")
 STEP = 20
@@ -150,11 +157,13 @@ def test_the_ground_shows_what_the_map_says(town_data) -> None:  # type: ignore[
     for lane in range(road.lanes):
         line = road.centre_line(lane)
         codes = ground.at(line[len(line) // 2 : len(line) // 2 + 1])
-        assert Surface(codes[0]) in {Surface.ASPHALT, Surface.WHITE, Surface.YELLOW}
+        assert Surface(SURFACE[codes[0]]) in {Surface.ASPHALT, Surface.WHITE, Surface.YELLOW}
     for area in np.flatnonzero(np.isin(road.area_kind, list(kinds))):
         ring = road.area(int(area))
         if road.area_kind[area] == 7:
-            share = np.mean([c in kinds[7] for c in ground.at(ring.mean(0) + np.random.default_rng(0).uniform(-1, 1, (50, 2)))])
+            share = np.mean(
+                [c in kinds[7] for c in SURFACE[ground.at(ring.mean(0) + np.random.default_rng(0).uniform(-1, 1, (50, 2)))]]
+            )
             assert share > 0.9
     outside = ground.at(np.array([[1e4, 0.0], [0.0, -1e4]]))
     assert (outside == Surface.GRASS).all()
@@ -225,6 +234,21 @@ def test_a_sweep_ranges_a_wall_and_the_ground() -> None:
     assert 0.03 < spread.std() < 0.07
 
 
+@pytest.mark.parametrize("angle", [0.0, 0.3, 1.1, np.pi / 2])
+def test_a_marking_has_its_width_at_any_angle(angle: float) -> None:
+    brush = Brush(np.zeros(2), np.array([20.0, 20.0]))
+    brush.ring(np.array([(0, 0), (20, 0), (20, 20), (0, 20.0)]), Surface.ASPHALT)
+    along = np.array([np.cos(angle), np.sin(angle)])
+    brush.mark(10 + np.array([-6, -1.5, 4])[:, None] * along, Surface.WHITE, 0.13)
+    code = brush.ground().code
+    share = np.where(code >= MIXED, (code.astype(float) - MIXED + 1) / LEVELS, 0.0)
+    assert share.sum() * brush.cell**2 == pytest.approx(10 * 0.13, rel=0.05)
+    across = np.array([-along[1], along[0]])
+    line = 10 + 1.0 * along + np.linspace(-0.3, 0.3, 61)[:, None] * across
+    painted = SURFACE[brush.ground().at(line)] == Surface.WHITE
+    assert painted[30] and not painted[:15].any() and not painted[-15:].any()
+
+
 def test_a_world_beside_its_stage_by_a_shift_looks_the_same() -> None:
     stage, world = stage_of_straight(), straight_world([actor(25, 0)])
     still, camera = Caster(stage.mesh), rig(["CAM_F0"])[0]
@@ -236,3 +260,51 @@ def test_a_world_beside_its_stage_by_a_shift_looks_the_same() -> None:
     again = Renderer(stage, still, moved, np.array([64.0, 0]), 0).image(camera, STEP)
     np.testing.assert_array_equal(first.category, again.category)
     np.testing.assert_allclose(first.depth, again.depth, rtol=1e-4)
+
+
+def in_view(world: World, seed: int, step: int = STEP) -> list[tuple[int, int, float, float]]:
+    """(class of an agent, class that the pixel of its middle shows, how far that is before its middle, half its diagonal) of all
+    before the three cameras, bicycles and signs left out: one looks through them."""
+    renderer, found = reimagined(world, seed), []
+    agents = world.agents
+    for camera in rig():
+        shot = renderer.image(camera, step)
+        to_camera = np.linalg.inv(renderer.ego_to_world(step) @ camera.mount)
+        for a in np.flatnonzero(agents.valid[:, step] & np.isin(agents.kind, (0, 1))):
+            height = agents.size[a, 2] * (0.65 if agents.kind[a] else 0.4)  # through the trunk, not between legs
+            x, y, z = (to_camera @ [*agents.pose[a, step, :2], height, 1])[:3]
+            if not 3 < z < 60:
+                continue
+            u, v, _ = camera.intrinsics @ [x / z, y / z, 1]
+            if 0 <= u < camera.size[0] and 0 <= v < camera.size[1]:
+                seen = int(shot.category[int(v), int(u)]), z - float(shot.depth[int(v), int(u)])
+                found.append((int(agents.kind[a]), *seen, float(np.hypot(*agents.size[a, :2])) / 2))
+    return found
+
+
+def check_agents(rows: list[tuple[int, int, float, float]]) -> None:
+    """Nobody is looked through, and who is not hidden is seen as what he is."""
+    rest = np.array([before for *_, before, _ in rows])
+    assert (rest > -0.35).mean() > 0.97, "what lies behind an agent's middle is seen"
+    clear = [(kind, seen) for kind, seen, before, half in rows if -0.35 < before < half + 0.2]
+    assert len(clear) >= 3 and np.mean([kind == seen for kind, seen in clear]) > 0.9
+
+
+def test_agents_are_seen_where_they_are() -> None:
+    rng, walker = np.random.default_rng(2), AgentClass.PEDESTRIAN
+    cars = [actor(9.0 + 5 * k, float(rng.uniform(-6, 9)), float(rng.uniform(-3, 3)), 2.0) for k in range(8)]
+    walkers = [actor(6.0 + 2 * k, float(rng.uniform(-4, 6)), float(rng.uniform(-3, 3)), 1.0, walker) for k in range(8)]
+    check_agents(in_view(straight_world([*cars, *walkers]), seed=1))
+
+
+@pytest.mark.realdata
+def test_recorded_scenes_are_reimagined_with_everybody_in_place() -> None:
+    folder = Path(os.environ.get("WETOOL_DATA") or Path(__file__).parents[3] / "../shared/data") / "scenarionet_nuscenes"
+    if not folder.is_dir():
+        pytest.skip(f"{folder} is not there")
+    source = open_source(load_registry(), f"scenarionet:{folder}", {})
+    refs = [ref for split in source.dataset.splits() for ref in source.dataset.index(split)]
+    rows = []
+    for ref in refs[:: max(1, len(refs) // 6)]:
+        rows += in_view(source.dataset.load(ref).world, seed=1)
+    check_agents(rows)

@@ -5,10 +5,11 @@ import pytest
 import shapely
 from shapely import LineString
 from wetoolkit_driving.types import AreaKind
+from wetoolkit_minitown.curves import bend, heading
 from wetoolkit_minitown.network import build_net
 from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.roadmap import build_map, cut_map
-from wetoolkit_minitown.town import BIKE_LINK, CAR, CAR_LINK, YELLOW, bend, build_town, heading, signal_table
+from wetoolkit_minitown.town import BIKE_LINK, CAR, CAR_LINK, YELLOW, build_town, signal_table
 
 SEEDS = range(6)
 
@@ -105,7 +106,7 @@ def test_every_town_can_stage_a_cut_in() -> None:
 def test_a_cut_map_keeps_what_it_refers_to() -> None:
     town = build_town(np.random.default_rng(5))
     whole = build_map(town)
-    cut = cut_map(whole, town.nodes[5], 100.0, np.array([0]))
+    cut = cut_map(whole, town.nodes[5], 100.0, np.array([0]), town.nodes[5])
     cut.map.validate()
     assert "road0.a.lane0" in cut.map.lane_ids  # kept although it may be far away
     for row, lane in enumerate(cut.lanes):

@@ -10,10 +10,11 @@ from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 from wetoolkit_driving.types import AgentClass, Vehicle
 
+from wetoolkit_minitown.curves import DS, beside, heading
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.events.base import CYCLIST, PERSON, REST, Clear, Leader, Plan, Thing, cruise, draw
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import CAR, CYCLE, DS, LANE, NEVER, beside, heading
+from wetoolkit_minitown.town import CAR, CYCLE, LANE, NEVER
 from wetoolkit_minitown.traffic import Drivers, Stage, Standers, Walkers
 
 Double = NDArray[np.float64]

@@ -7,6 +7,7 @@ Others are written from a window's length before they come near the ego to as lo
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
@@ -52,9 +53,11 @@ def write_drive(cache: Path, name: str, log: Log, recording: Scenario[World], ar
     valid = _spread(away < np.where(still, SEEN_STILL, SEEN)[:, None], around)
     names = tuple(f"{STILL if fixed else 'agent-'}{k}" for k, fixed in enumerate(still))
     kept = replace(agents, ids=names, valid=valid)
-    drive = replace(recording, id=name, log=name, world=replace(world, agents=kept))
+    drive = replace(recording, id=name, log=f"{name}-part", world=replace(world, agents=kept))
     registry = _registry()
     registry.load(registry.exporter(FORMAT))([drive], folder_of(cache), options={"rate": 1 / DT, "lights": LIGHTS})
+    with suppress(FileNotFoundError):  # another worker was faster
+        path_of(cache, f"{name}-part").replace(path_of(cache, name))  # only now that its town is on the map
 
 
 def _spread(near: NDArray[np.bool_], around: int) -> NDArray[np.bool_]:
@@ -66,7 +69,15 @@ def _spread(near: NDArray[np.bool_], around: int) -> NDArray[np.bool_]:
 
 @lru_cache(maxsize=8)
 def _opened(path: Path, history: float, future: float, radius: float) -> Any:
-    settings = {"folder": str(path), "splits": {"all": 1.0}, "history": history, "future": future, "radius": radius, "rate": 1 / DT}
+    settings = {
+        "folder": str(path),
+        "splits": {"all": 1.0},
+        "history": history,
+        "future": future,
+        "radius": radius,
+        "rate": 1 / DT,
+        "boxes": "memory",
+    }
     return _registry().build("dataset", FORMAT, settings)
 
 
@@ -74,7 +85,7 @@ def read_window(cache: Path, name: str, now: int, clock: Clock, radius: float) -
     """The window of a drive whose present is step ``now`` of it, its origin, and how it was read."""
     data = _opened(path_of(cache, name), clock.now * DT, (clock.steps - 1 - clock.now) * DT, radius)
     at = round(now * DT * 1e6)
-    scenario = data.load(data.find(log=name, between=(at, at))[0])
+    scenario = data.load(data.find(between=(at, at))[0])
     return replace(scenario.world, agents=_near(scenario.world)), scenario.origin, scenario.lineage
 
 

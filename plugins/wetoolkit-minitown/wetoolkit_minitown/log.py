@@ -14,11 +14,12 @@ from wetoolkit_driving.types import VX, AgentClass
 
 from wetoolkit.errors import DataError
 from wetoolkit_minitown.cast import EGO, Cast, Density, at_rest, draw_cast, make_way
+from wetoolkit_minitown.curves import joined
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.events.actors import CAR_SIZE
 from wetoolkit_minitown.events.base import Rehearsal, Rehearsed
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import joined, signal_table
+from wetoolkit_minitown.town import signal_table
 from wetoolkit_minitown.traffic import DT, run
 
 Double = NDArray[np.float64]

@@ -8,16 +8,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
-from wetoolkit_minitown.town import BIKE_LINK, CAR_LINK, DS, NEVER, Town, Track, heading
+from wetoolkit_minitown.curves import DS, heading
+from wetoolkit_minitown.town import BIKE_LINK, CAR_LINK, NEVER, Town, Track
 
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 LATERAL = 2.8  # m/s^2 in bends: comfortable (PDM's limit is 4.89)
 ASIDE, ASIDE_IN_BENDS = 2.6, 1.5  # metres to the left; oncoming traffic is sure to be met in bends
-FRONT, SLOWEST = 4.0, 4.5  # rear axle to front, metres; m/s in the tightest bend
+FRONT, SLOWEST = 4.0, 5.0  # rear axle to front, metres; m/s in the tightest bend
 CLEAR = {(CAR_LINK, CAR_LINK): 2.9, (BIKE_LINK, BIKE_LINK): 1.4}  # metres between paths below which two links conflict
-CLEAR_MIXED = 2.5
+CLEAR_MIXED, AFTER = 2.5, 5.0  # metres; metres that a rear is to be past such a place
 
 
 class Net(NamedTuple):
@@ -37,6 +38,7 @@ class Net(NamedTuple):
     follow_offset: Int  # [K + 1]
     conflict: Int  # links that must not be used at once, ragged
     conflict_offset: Int  # [K + 1]
+    until: Double  # [K, K] metres along the first link from which on it is no longer in the second's way, -1 where it never is
     crossing: Int  # [K, 2] walks crossed by a link, -1
 
 
@@ -67,7 +69,7 @@ def build_net(town: Town) -> Net:
         pose, offset, length, step, np.array([cap(t) for t in tracks]),
         _column([t.kind for t in tracks]), _column([t.origin for t in tracks]), _column([t.target for t in tracks]),
         _column([t.priority for t in tracks]), _column([t.signal for t in tracks]),
-        *_ragged(follow), *_ragged(conflict), _column(crossing),
+        *_ragged(follow), *_ragged(conflict), _until(tracks, conflict), _column(crossing),
     )  # fmt: skip
 
 
@@ -106,6 +108,17 @@ def _conflicts(k: int, tracks: tuple[Track, ...]) -> list[int]:
             clear = CLEAR.get((mine.kind, other.kind), CLEAR_MIXED)
             if cdist(mine.xy[::2], other.xy[::2]).min() < clear:
                 found.append(i)
+    return found
+
+
+def _until(tracks: tuple[Track, ...], conflict: list[list[int]]) -> Double:
+    """See ``Net.until``."""
+    found = np.full((len(tracks), len(tracks)), -1.0)
+    for k, others in enumerate(conflict):
+        for i in others:
+            clear = CLEAR.get((tracks[k].kind, tracks[i].kind), CLEAR_MIXED)
+            near = np.flatnonzero(cdist(tracks[k].xy[::2], tracks[i].xy[::2]).min(1) < clear)
+            found[k, i] = (near[-1] + 1) * 2 * DS + AFTER
     return found
 
 

@@ -17,14 +17,15 @@ from numpy.typing import NDArray
 from shapely.geometry import LineString, Polygon
 from wetoolkit_driving.types import AreaKind, RoadMap
 
+from wetoolkit_minitown.curves import beside, resample
 from wetoolkit_minitown.network import cap
-from wetoolkit_minitown.town import CAR, CAR_LINK, CROSSING_HALF, LANE, NEVER, PAVEMENT, Town, beside, resample
+from wetoolkit_minitown.town import CAR, CAR_LINK, CROSSING_HALF, LANE, NEVER, PAVEMENT, Town
 
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 GUTTER = 0.3  # metres of carriageway beyond the outer lane
-SWING = 2.4  # metres on both sides of a way across a junction that may be driven on
+SWING = 2.9  # metres on both sides of a way across a junction that may be driven on
 FINE = 0.02  # metres that a simplified outline may be off
 
 
@@ -164,8 +165,8 @@ class Cut:
     signals: Int  # [S] rows of the town's signal table
 
 
-def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int) -> Cut:
-    """What lies within ``radius`` metres of ``centre`` [2], and the lanes ``keep`` in any case, relative to ``centre``."""
+def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int, origin: Double) -> Cut:
+    """What lies within ``radius`` metres of ``centre`` [2], and the lanes ``keep`` in any case, relative to ``origin`` [2]."""
     m = whole.map
     lane_near = np.minimum.reduceat(np.hypot(*(m.lane_xy - centre).T), m.lane_offset[:-1]) <= radius
     lane_near[keep] = True
@@ -180,8 +181,8 @@ def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int) -> Cut:
     area_xy, area_offset = _take(m.area_xy, m.area_offset, areas)
     linked = m.successors[lane_near[m.successors].all(1)]
     part = RoadMap(
-        tuple(m.area_ids[i] for i in areas), m.area_kind[areas], area_xy - centre, area_offset,
-        tuple(m.lane_ids[i] for i in lanes), lane_xy - centre, lane_offset,
+        tuple(m.area_ids[i] for i in areas), m.area_kind[areas], area_xy - origin, area_offset,
+        tuple(m.lane_ids[i] for i in lanes), lane_xy - origin, lane_offset,
         area_row[m.lane_area[lanes]], area_row[m.lane_roadblock[lanes]],
         _renamed(lane_row, m.lane_left[lanes]), _renamed(lane_row, m.lane_right[lanes]),
         m.lane_speed_limit[lanes], (signal - unruled).astype(np.int32), lane_row[linked],

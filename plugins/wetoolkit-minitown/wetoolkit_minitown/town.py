@@ -8,21 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wetoolkit_minitown.curves import DS, bend, beside, heading, resample, unit
+from wetoolkit_minitown.roundabout import CYCLE_RING, FOOT_RING, RING, through
+
 Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
-DS = 0.5  # metres between samples of a track
 LANE, PARKING, CYCLE, PAVEMENT = 3.5, 2.4, 1.8, 2.6  # widths, metres
 CROSSING_BACK, CROSSING_HALF = 2.2, 1.6  # from the stop line into the junction; half its width, metres
 CAR, CAR_LINK, BIKE, BIKE_LINK = range(4)  # kinds of track
 NEVER = -1
 CORNER = 22.0  # metres from a junction to where its roads begin
 BEND = 58.0  # metres from a node where two roads meet to where its bend begins
+ROUNDABOUTS = 1  # in a town that has junctions of small roads for them
 SIGNALLED = 3  # crossroads that have signals in any town
 
 
@@ -97,40 +99,6 @@ class Town:
     parked: Double  # [Q, 3] box centre x, y, heading
 
 
-def heading(xy: Double) -> Double:
-    """Tangent directions [n] of a polyline [n, 2], unwrapped, radians."""
-    step = np.gradient(xy, axis=0)
-    return np.unwrap(np.arctan2(step[:, 1], step[:, 0]))
-
-
-def resample(xy: Double, ds: float = DS) -> Double:
-    """The polyline at equal steps of about ``ds`` metres, end points kept."""
-    at = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
-    want = np.linspace(0.0, at[-1], max(2, round(at[-1] / ds) + 1))
-    return np.column_stack([np.interp(want, at, xy[:, k]) for k in (0, 1)])
-
-
-def beside(xy: Double, right: float) -> Double:
-    """The polyline moved to its right by so many metres."""
-    h = heading(xy)
-    return xy + right * np.column_stack([np.sin(h), -np.cos(h)])
-
-
-def bend(start: Double, h0: float, end: Double, h1: float) -> Double:
-    """A smooth curve between two poses: a cubic Bezier that is nearly an arc where an arc fits."""
-    turn = abs((h1 - h0 + np.pi) % (2 * np.pi) - np.pi)
-    chord = float(np.hypot(*(end - start)))
-    handle = chord / 3 if turn < 1e-3 else chord * (2 / 3) * np.tan(turn / 4) / np.sin(turn / 2)
-    points = [start, start + handle * _unit(h0), end - handle * _unit(h1), end]
-    t = np.linspace(0, 1, 81)[:, None]
-    weights = [(1 - t) ** 3, 3 * t * (1 - t) ** 2, 3 * t**2 * (1 - t), t**3]
-    return resample(np.asarray(sum(w * p for w, p in zip(weights, points, strict=True))))
-
-
-def _unit(angle: float) -> Double:
-    return np.array([np.cos(angle), np.sin(angle)])
-
-
 def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacing: float = 175.0) -> Town:
     """A town of ``columns`` x ``rows`` junctions about ``spacing`` metres apart; equal generators give equal towns."""
     grid = np.stack(np.meshgrid(np.arange(columns), np.arange(rows)), -1).reshape(-1, 2)
@@ -138,9 +106,9 @@ def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacin
     edges = _edges(rng, columns, rows)
     wide = (int(rng.integers(rows)), int(rng.integers(columns)))
     roads, arms = _roads(rng, nodes, edges, grid, wide)
-    control = _control(rng, arms)
-    tracks = _tracks(roads, arms, control)
-    walks, ends = _walks(rng, roads, arms)
+    control = _control(rng, arms, roads)
+    tracks = _tracks(nodes, roads, arms, control)
+    walks, ends = _walks(rng, nodes, roads, arms, control)
     signals = np.array([(n, p) for n in range(len(nodes)) if control[n] == "signal" for p in (0, 1)], np.int64).reshape(-1, 2)
     return Town(nodes, arms, roads, tracks, walks, ends, signals, _programs(rng, signals), _parked(rng, roads))
 
@@ -198,8 +166,8 @@ def wide_near(grid: Int, node: int, wide: tuple[int, int]) -> bool:
     return bool(grid[node, 1] == wide[0] or grid[node, 0] == wide[1])
 
 
-def _control(rng: np.random.Generator, arms: tuple[tuple[Arm, ...], ...]) -> list[str]:
-    """How each junction is ruled: "free" (two arms), "signal", "stop" (all give way) or "priority"."""
+def _control(rng: np.random.Generator, arms: tuple[tuple[Arm, ...], ...], roads: tuple[Road, ...]) -> list[str]:
+    """How each junction is ruled: "free" (two arms), "signal", "stop" (all give way), "priority" or "roundabout"."""
     draws = rng.random(len(arms))
     share = {2: (0.0, 0.0), 3: (0.5, 0.6), 4: (0.8, 0.85)}
     rules = []
@@ -209,6 +177,9 @@ def _control(rng: np.random.Generator, arms: tuple[tuple[Arm, ...], ...]) -> lis
     crossroads = [n for n in np.argsort(draws) if len(arms[n]) == 4]
     for n in crossroads[:SIGNALLED]:
         rules[n] = "signal"
+    small = [n for n in np.argsort(draws)[::-1] if len(arms[n]) > 2 and all(roads[arm.road].lanes == 1 for arm in arms[n])]
+    for n in [n for n in small if n not in crossroads[:SIGNALLED]][:ROUNDABOUTS]:
+        rules[n] = "roundabout"
     return rules
 
 
@@ -222,7 +193,7 @@ def main_axis(arms: Sequence[Arm]) -> tuple[int, int]:
     return min(pairs, key=lambda p: abs(abs(_wrap(arms[p[0]].angle - arms[p[1]].angle)) - np.pi))
 
 
-def _tracks(roads: tuple[Road, ...], arms: tuple[tuple[Arm, ...], ...], control: list[str]) -> tuple[Track, ...]:
+def _tracks(nodes: Double, roads: tuple[Road, ...], arms: tuple[tuple[Arm, ...], ...], control: list[str]) -> tuple[Track, ...]:
     tracks: list[Track] = []
     for r, road in enumerate(roads):
         for direction in (0, 1):
@@ -235,13 +206,13 @@ def _tracks(roads: tuple[Road, ...], arms: tuple[tuple[Arm, ...], ...], control:
     lanes = {(t.road, t.direction, t.lane, t.kind): i for i, t in enumerate(tracks)}
     row = 0
     for n, some in enumerate(arms):
-        tracks += _links(n, some, roads, control[n], row, lanes, tracks)
+        tracks += _links((n, nodes[n]), some, roads, control[n], row, lanes, tracks)
         row += 2 * (control[n] == "signal")
     return tuple(tracks)
 
 
 def _links(
-    node: int, arms: Sequence[Arm], roads: tuple[Road, ...], rule: str, row: int,
+    node: tuple[int, Double], arms: Sequence[Arm], roads: tuple[Road, ...], rule: str, row: int,
     lanes: dict[tuple[int, int, int, int], int], tracks: list[Track],
 ) -> list[Track]:  # fmt: skip
     """Every way across one junction."""
@@ -251,29 +222,18 @@ def _links(
         origin = lanes[arms[i].road, 1 - arms[i].end, lane_in, kind]
         target = lanes[arms[j].road, arms[j].end, lane_out, kind]
         a, b = tracks[origin].xy, tracks[target].xy
-        xy = bend(a[-1], float(heading(a)[-1]), b[0], float(heading(b)[0]))
+        h0, h1 = float(heading(a)[-1]), float(heading(b)[0])
+        if rule == "roundabout":
+            ring = RING if kind == CAR else CYCLE_RING
+            xy = through(node[1], a[-1], h0, b[0], h1, (arms[i].angle, arms[j].angle), ring)
+        else:
+            xy = bend(a[-1], h0, b[0], h1)
         minor = rule == "stop" or (rule == "priority" and i not in main)
-        priority = 0 if minor else 1 if turn > 0.6 and rule != "free" else 2
+        priority = 0 if minor else 1 if rule == "roundabout" or (turn > 0.6 and rule != "free") else 2
         signal = row + (i not in main) if rule == "signal" else NEVER
         limit = min(tracks[origin].limit, tracks[target].limit)
-        found.append(
-            Track(
-                xy,
-                kind + 1,
-                arms[j].road,
-                NEVER,
-                lane_in,
-                node,
-                (i, j),
-                origin,
-                target,
-                turn,
-                limit,
-                rule == "free",
-                priority,
-                signal,
-            )
-        )
+        facts = (arms[j].road, NEVER, lane_in, node[0], (i, j), origin, target, turn, limit, rule == "free", priority, signal)
+        found.append(Track(xy, kind + 1, *facts))
     return found
 
 
@@ -297,7 +257,9 @@ def _movements(arms: Sequence[Arm], roads: tuple[Road, ...]) -> list[tuple[int, 
     return ways
 
 
-def _walks(rng: np.random.Generator, roads: tuple[Road, ...], arms: tuple[tuple[Arm, ...], ...]) -> tuple[tuple[Track, ...], Int]:
+def _walks(
+    rng: np.random.Generator, nodes: Double, roads: tuple[Road, ...], arms: tuple[tuple[Arm, ...], ...], control: list[str]
+) -> tuple[tuple[Track, ...], Int]:
     """Pavements along both sides of each road, corners that join them, crossings over the arms of junctions.
 
     Walk node 4 r + 2 e + s: road r, at its end e, side s (0 right of its line, 1 left).
@@ -315,7 +277,12 @@ def _walks(rng: np.random.Generator, roads: tuple[Road, ...], arms: tuple[tuple[
             s0, s1 = (1, 0) if arm.end == 0 else (0, 1), (0, 1) if other.end == 0 else (1, 0)
             a = lines[arm.road][s0[0]][0 if arm.end == 0 else -1]
             b = lines[other.road][s1[0]][0 if other.end == 0 else -1]
-            walks.append(Track(bend(a, arm.angle + np.pi, b, other.angle), CAR, NEVER))
+            gap = (other.angle - arm.angle) % (2 * np.pi)
+            if len(some) > 2 and gap > 2.2 and control[n] == "roundabout":  # round the side that has no arm
+                corner = through(nodes[n], a, arm.angle + np.pi, b, other.angle, (arm.angle, other.angle), FOOT_RING)
+            else:
+                corner = bend(a, arm.angle + np.pi, b, other.angle)
+            walks.append(Track(corner, CAR, NEVER))
             ends.append((4 * arm.road + 2 * arm.end + s0[0], 4 * other.road + 2 * other.end + s1[0]))
             if len(some) > 2 and rng.random() < 0.85:
                 right, left = (lines[arm.road][s][0 if arm.end == 0 else -1] for s in (0, 1))
@@ -328,7 +295,7 @@ def _pavement(road: Road, side: int) -> Double:
     """Its middle, drawn on into both junctions as far as the crossings."""
     line = beside(road.line, road.pavement_offset * (1 - 2 * side))
     h = heading(road.line)
-    return resample(np.vstack([line[:1] - CROSSING_BACK * _unit(h[0]), line, line[-1:] + CROSSING_BACK * _unit(h[-1])]))
+    return resample(np.vstack([line[:1] - CROSSING_BACK * unit(h[0]), line, line[-1:] + CROSSING_BACK * unit(h[-1])]))
 
 
 def _programs(rng: np.random.Generator, signals: Int) -> Double:
@@ -365,8 +332,3 @@ def _parked(rng: np.random.Generator, roads: tuple[Road, ...]) -> Double:
                 k = int(s / DS)
                 rows.append((*strip[k], _wrap(h[k])))
     return np.array(rows, np.float64).reshape(-1, 3)
-
-
-def joined(lines: Sequence[Double]) -> Double:
-    """Polylines that follow each other as one, without doubled points."""
-    return np.vstack([lines[0], *(b[1:] if np.allclose(a[-1], b[0], atol=1e-6) else b for a, b in pairwise(lines))])

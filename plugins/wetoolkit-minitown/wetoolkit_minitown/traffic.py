@@ -21,7 +21,7 @@ Int = NDArray[np.int64]
 DT = 0.1
 NONE, CROSSER, BRAKER, CUTTER, ACTOR = range(5)  # what is staged
 FORESEEN = 3.0  # seconds ahead that drivers reckon with those who are off the tracks
-STAND = 5.0  # metres before the line at which one waits for leave
+STAND = 7.5  # metres before the line at which one waits for leave
 HARDEST, JERK = 3.8, 8.0  # m/s^2 and m/s^3 with which the expert brakes: a drive in which this does not suffice is drawn again
 NOTICED = 3  # steps after an event set off from which the ego reckons with it
 
@@ -69,7 +69,7 @@ class Stage(NamedTuple):
 
 
 @njit(cache=True)
-def leave(i, t, net, link, path, k, s, v, lane, body, accepts, taken, walked, waiting, lights):  # type: ignore[no-untyped-def]
+def leave(i, t, net, link, path, k, s, v, lane, held, body, accepts, walked, waiting, lights):  # type: ignore[no-untyped-def]
     """Whether i may enter ``link`` now."""
     row = net.signal[link]
     if row >= 0 and lights[row, t] != 1:
@@ -78,13 +78,15 @@ def leave(i, t, net, link, path, k, s, v, lane, body, accepts, taken, walked, wa
         w = net.crossing[link, c]
         if w >= 0 and (walked[w] > 0 or (row < 0 and waiting[w] > 15)):
             return False
-    for e in range(net.conflict_offset[link], net.conflict_offset[link + 1]):
-        if taken[net.conflict[e]] > 0:
-            return False
     room = body[i, 1] + body[i, 2] + 3.0
     for j in range(len(s)):
         if j == i:
             continue
+        until = net.until[held[j], link] if held[j] >= 0 else -1.0
+        if until >= 0.0 and (lane[j] != held[j] or s[j] - body[j, 2] <= until):
+            return False  # has leave for a way that crosses this one, and is not past it yet
+        if lane[j] == lane[i] and s[j] > s[i] and held[j] < 0:
+            return False  # whoever is ahead goes first: leave lent to one who cannot use it would hold up all others
         if lane[j] == net.target[link] and s[j] - body[j, 2] < room and v[j] < 3.0:
             return False
         if k[j] + 1 >= path.shape[1]:
@@ -107,26 +109,28 @@ def leave(i, t, net, link, path, k, s, v, lane, body, accepts, taken, walked, wa
 def request(net, link, v):  # type: ignore[no-untyped-def]
     """Metres before the line at which leave is asked for: early with the right of way, at the line without."""
     priority = net.priority[link]
-    return 12.0 + 2.8 * v if priority == 2 else (20.0 if priority == 1 else 15.0)
+    return 12.0 + 2.8 * v if priority == 2 else (20.0 if priority == 1 else 17.0)
 
 
 @njit(cache=True)
-def give(held, i, net, taken, vehicles, change):  # type: ignore[no-untyped-def]
-    """Lend (+1) or take back (-1) the link that i holds, with the crossings it runs over."""
-    taken[held[i]] += change
+def give(held, i, net, vehicles, change):  # type: ignore[no-untyped-def]
+    """Lend (+1) or take back (-1) the crossings that the link which i holds runs over."""
     for c in range(2):
         if net.crossing[held[i], c] >= 0:
             vehicles[net.crossing[held[i], c]] += change
 
 
 @njit(cache=True)
-def walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, shown, dt):  # type: ignore[no-untyped-def]
+def walk(t, paths, walkers, wk, ws, pace, over, walked, vehicles, waiting, lights, shown, dt):  # type: ignore[no-untyped-def]
     """One step of every walker; crossings are entered with the signal, or when no road user has leave to run over them."""
     waiting[:] = np.maximum(waiting - 1, 0)
     for p in range(len(ws)):
         code = walkers.path[p, wk[p]]
         w = code // 2
         go = True
+        if ws[p] >= paths.length[w] and paths.signal[w] >= -1 and not over[p]:  # across, though it may have to wait there
+            walked[w] -= 1
+            over[p] = True
         if ws[p] >= paths.length[w] and wk[p] + 1 < walkers.path.shape[1]:
             nxt = walkers.path[p, wk[p] + 1] // 2
             if paths.signal[nxt] >= -1:
@@ -134,14 +138,13 @@ def walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, sho
                 row = paths.signal[nxt]
                 go = vehicles[nxt] == 0
                 if row >= 0:
-                    go = go and lights[row, t] == 3 and lights[row, min(t + need, lights.shape[1] - 1)] == 3
+                    go = go and np.all(lights[row, t : t + need] == 3)
                 elif not go:
                     waiting[nxt] = min(waiting[nxt] + 2, 60)
             if go:
-                if paths.signal[w] >= -1:
-                    walked[w] -= 1
                 if paths.signal[nxt] >= -1:
                     walked[nxt] += 1
+                over[p] = False
                 ws[p] -= paths.length[w]
                 wk[p] += 1
                 code = walkers.path[p, wk[p]]
@@ -199,9 +202,10 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
     acc, held, lane = np.zeros(count), np.full(count, -1), path[:, 0].copy()
     lateral, slant = np.zeros(count), np.zeros(count)
     hidden = np.zeros(count, np.bool_)
-    taken, walks = np.zeros(len(net.length), np.int64), len(paths.length)
+    walks = len(paths.length)
     walked, vehicles, waiting = np.zeros(walks, np.int64), np.zeros(walks, np.int64), np.zeros(walks, np.int64)
     wk, ws, pace = np.zeros(n_walk, np.int64), walkers.s.copy(), walkers.v.copy()
+    over = np.zeros(n_walk, np.bool_)
     shown, gone = np.zeros((n_walk, 4)), np.zeros(n_stand)
     rogue = np.zeros((n_stand + 3, 7))
     out_d, out_w, out_s = np.zeros((count, steps, 4)), np.zeros((n_walk, steps, 4)), np.zeros((n_stand, steps, 4))
@@ -251,7 +255,7 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             rogue[r, 6] = rogue[r, 5]
             out_s[r, t, 0], out_s[r, t, 1], out_s[r, t, 2], out_s[r, t, 3] = rogue[r, 0], rogue[r, 1], h, speed
         foresee(t, stage, trigger, rogue[n_stand:])
-        walk(t, paths, walkers, wk, ws, pace, walked, vehicles, waiting, lights, shown, dt)
+        walk(t, paths, walkers, wk, ws, pace, over, walked, vehicles, waiting, lights, shown, dt)
         out_w[:, t] = shown
         if hidden[1 % count] and t - trigger >= 5:
             hidden[1] = False
@@ -264,15 +268,15 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             if held[i] >= 0 and held[i] == link:
                 row = net.signal[link]
                 if row >= 0 and lights[row, t] != 1 and left > v[i] * v[i] / 4.5 + STAND - 1.0:
-                    give(held, i, net, taken, vehicles, -1)
+                    give(held, i, net, vehicles, -1)
                     held[i] = -1
             elif (
                 held[i] < 0
                 and left < request(net, link, v[i])
-                and leave(i, t, net, link, path, k, s, v, lane, body, manner[i, 5], taken, walked, waiting, lights)
+                and leave(i, t, net, link, path, k, s, v, lane, held, body, manner[i, 5], walked, waiting, lights)
             ):
                 held[i] = link
-                give(held, i, net, taken, vehicles, 1)
+                give(held, i, net, vehicles, 1)
         # -- accelerations
         for i in range(count):
             want = min(net.cap[lane[i]] * manner[i, 0], manner[i, 1])
@@ -318,7 +322,7 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
                 k[i] += 1
                 lane[i] = path[i, k[i]]
             if held[i] >= 0 and lane[i] != held[i] and k[i] > 0 and path[i, k[i] - 1] == held[i] and s[i] > body[i, 2] + 0.5:
-                give(held, i, net, taken, vehicles, -1)
+                give(held, i, net, vehicles, -1)
                 held[i] = -1
             if i == 1 and stage.kind == 3 and trigger >= 0:
                 f = min((t - trigger) * dt / stage.time, 1.0)

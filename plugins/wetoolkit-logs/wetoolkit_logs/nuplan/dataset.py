@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -147,15 +148,18 @@ class NuPlan:
         blobs = sensors.folder_of(self.config.sensor_folder, self._folder.path)
         yield from check.defects(self._folder.paths(), self._folder.maps, blobs, self._folder.path)
 
+    @cached_property
+    def _step(self) -> Step:
+        return Step(f"dataset/{self.name}", f"wetoolkit-logs {__version__}", config_hash(self.config))
+
     def _scenario(self, ref: Ref, name: str, frames: NDArray[np.int64], now: int) -> Scenario[World]:
         log, way = self._folder.standing(name)
         with blamed(str(log.path)):
             world, origin = log.scene(
                 way, frames, now, 1 / self.config.rate, self.config.radius, ref.id == name, self.config.arrays
             )
-            step = Step(f"dataset/{self.name}", f"wetoolkit-logs {__version__}", config_hash(self.config))
             clock = Clock(1 / self.config.rate, now, world.steps)
-            lineage = Lineage(self.name, name, ref.id, (step,))
+            lineage = Lineage(self.name, name, ref.id, (self._step,))
             scenario = Scenario(ref.id, "driving", ref.split, name, clock, origin, lineage, world)
             scenario.validate()
         return scenario

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from wetoolkit_driving.geometry import arc_lengths
+from wetoolkit_driving.geometry import arc_lengths, project_point
 
 from wetoolkit_logs.nuplan.citymap import CityMap
 
@@ -132,19 +132,7 @@ def follow(lines: Sequence[Double], places: Double) -> Int:
     for k, place in enumerate(places):
         begin, stop = np.searchsorted(length, (low, high))
         begin, stop = max(int(begin) - 1, 0), min(int(stop) + 1, len(points))
-        at, row = _nearest(points[begin:stop], length[begin:stop], place)
-        found[k] = owner[min(begin + row, len(points) - 1)]
+        at = project_point(points[begin:stop], length[begin:stop], place[0], place[1])[0]
+        found[k] = owner[min(np.searchsorted(length, at), len(points) - 1)]
         low, high = at - BACK, at + AHEAD
     return found
-
-
-def _nearest(points: Double, length: Double, place: Double) -> tuple[float, int]:
-    """(arc length, row of the segment's end) of the place of a polyline that is nearest."""
-    if len(points) < 2:
-        return float(length[0]), 0
-    step = np.diff(points, axis=0)
-    square = np.maximum((step**2).sum(1), 1e-12)
-    part = np.clip(((place - points[:-1]) * step).sum(1) / square, 0, 1)
-    away = np.hypot(*(points[:-1] + part[:, None] * step - place).T)
-    best = int(away.argmin())
-    return float(length[best] + part[best] * np.sqrt(square[best])), best + 1

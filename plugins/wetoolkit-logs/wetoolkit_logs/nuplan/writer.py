@@ -34,7 +34,7 @@ from wetoolkit_logs.nuplan.towns import Town, register
 Tags = Callable[[Scenario[World]], Iterable[tuple[int, str, str]]]  # (step, type, agent id or "")
 Row = tuple[Any, ...]
 RATE = 20.0  # Hz, nuPlan's own
-SCENES, SCENE_SECONDS = 5, 15.0  # at least so many, each at most so long
+SCENES, SCENE_SECONDS = 5, 3.0  # at least so many, each at most so long: the devkit leaves out the first and last two
 FIRST_TIME = 1_600_000_000_000_000  # microseconds, 2020-09-13: logs begin within a year after it, as their names decide
 STATUS = {Signal.UNKNOWN: "unknown", Signal.GREEN: "green", Signal.YELLOW: "unknown", Signal.RED: "red"}
 EGO_EXTRA = (STEERING, STEERING_RATE, YAW_ACCELERATION)  # channels of the ego's state that nuPlan has no column for
@@ -205,8 +205,8 @@ class _Log:
         return [(name, log, f"{self.name}-{n:03}", self.poses[-1], route) for n, name in enumerate(self.scene_tokens)]
 
     def sweeps(self, lidar: bytes) -> list[Row]:
-        scenes = [self.scene_tokens[n] for n in self.scene_of.tolist()]
-        linked = zip(self.frames, [*self.frames[1:], None], [None, *self.frames[:-1]], self.poses, scenes, self.times, strict=True)
+        scenes, none = [self.scene_tokens[n] for n in self.scene_of.tolist()], b""  # NULL here breaks the devkit at a log's ends
+        linked = zip(self.frames, [*self.frames[1:], none], [none, *self.frames[:-1]], self.poses, scenes, self.times, strict=True)
         return [
             (frame, after, before, pose, lidar, scene, f"{self.name}/{LIDAR}/{frame.hex()}.pcd", time)
             for frame, after, before, pose, scene, time in linked

@@ -16,12 +16,14 @@ from numpy.typing import NDArray
 from wetoolkit_driving.geometry import arc_lengths, drop_repeats, project, wrap_angle
 
 Double = NDArray[np.float64]
-OFF = 0.04  # metres between a curve and the segment that it replaces, at most
+OFF = 0.025  # metres that the bend at one end may take a curve off the segment that it replaces: 5 cm with both
 STRAIGHT = 1e-6  # radians: less is a straight line
-SHORTEST = 1e-3  # metres: nearer points are one
+SHORTEST = 1e-3  # metres: nearer points are one, and points so near to the line through their neighbours are left out
+LEAD = 3.0  # metres at a lane's end that turn into the direction of what it meets
+BULGE = 4 / 27  # of its length, by which a cubic leaves its chord for each radian at one end
 REACH, USUAL = 10.0, 1.75  # metres to each side in which a border is looked for; taken where there is none
-INSET = 0.1  # metres from a lane's ends at which its first and last width are taken
-_NODES, _WEIGHTS = (np.asarray(found) for found in np.polynomial.legendre.leggauss(8))
+INSET = 1.0  # metres from a lane's ends, which may be askew, at which its first and last width are taken
+_PLACES, _WEIGHTS = (np.asarray(found) for found in np.polynomial.legendre.leggauss(8))
 
 
 @dataclass(frozen=True)
@@ -42,14 +44,42 @@ class Piece:
         return max(map(abs, self.v)) == 0.0
 
 
-def pieces(line: Double) -> list[Piece]:
-    """The pieces along a polyline [n, 2]."""
-    points = drop_repeats(line, SHORTEST)
+def plain(line: Double) -> Double:
+    """The polyline [n, 2] without points that say nothing."""
+    shape = shapely.LineString(drop_repeats(line, SHORTEST)).simplify(SHORTEST)
+    return np.asarray(shapely.get_coordinates(shape), np.float64)
+
+
+def chords(points: Double) -> tuple[Double, Double]:
+    """Length and direction of each segment."""
     step = np.diff(points, axis=0)
-    length, chord = np.hypot(*step.T), np.arctan2(step[:, 1], step[:, 0])
+    return np.hypot(*step.T), np.arctan2(step[:, 1], step[:, 0])
+
+
+def _with_leads(points: Double, begin: float | None, end: float | None) -> Double:
+    """With a point ``LEAD`` metres from an end that shall turn, if its segment is long: the shorter it is, the more it can turn."""
+    length, chord = chords(points)
+    for asked, segment, insert in ((end, -1, len(points) - 1), (begin, 0, 1)):
+        turn = 0.0 if asked is None else abs(float(wrap_angle(asked - chord[segment])))
+        if length[segment] < 2 * LEAD or not STRAIGHT < turn <= OFF / BULGE / LEAD:
+            continue
+        way = np.array([np.cos(chord[segment]), np.sin(chord[segment])])
+        place = points[-1] - LEAD * way if segment else points[0] + LEAD * way
+        points = np.insert(points, insert, place, axis=0)
+    return points
+
+
+def pieces(line: Double, begin: float | None = None, end: float | None = None) -> list[Piece]:
+    """The pieces along a polyline [n, 2], in the directions asked for at its ends where a curve within ``OFF`` can."""
+    points = _with_leads(plain(line), begin, end)
+    length, chord = chords(points)
     leave, arrive = tangents(length, chord)
+    if begin is not None and abs(wrap_angle(begin - chord[0])) * length[0] * BULGE <= OFF:
+        leave[0] = begin
+    if end is not None and abs(wrap_angle(end - chord[-1])) * length[-1] * BULGE <= OFF:
+        arrive[-1] = end
     found, s = [], 0.0
-    for k in range(len(step)):
+    for k in range(len(chord)):
         piece = _piece(s, points[k], float(length[k]), float(chord[k]), float(leave[k]), float(arrive[k]))
         found.append(piece)
         s += piece.length
@@ -80,10 +110,15 @@ def _piece(s: float, start: Double, length: float, chord: float, leave: float, a
     begin = np.array([length, 0.0])
     square, cube = 3 * end - 2 * begin - slope, begin + slope - 2 * end
     u, v = (tuple(map(float, (0.0, begin[k], square[k], cube[k]))) for k in (0, 1))
-    at = (_NODES + 1) / 2
+    at = (_PLACES + 1) / 2
     speed = begin[:, None] + 2 * square[:, None] * at + 3 * cube[:, None] * at**2
     run = float((np.hypot(*speed) * _WEIGHTS).sum() / 2)
     return Piece(s, x, y, float(wrap_angle(leave)), run, u, v)  # type: ignore[arg-type]
+
+
+def _nodes(parts: list[Piece], line: Double) -> Double:
+    """The points [n, 2] between which the pieces of a line run."""
+    return np.array([*((piece.x, piece.y) for piece in parts), line[-1, :2]])
 
 
 @dataclass(frozen=True)
@@ -97,7 +132,7 @@ class Width:
 
 def width(line: Double, parts: list[Piece], area: Double, spacing: float = 4.0) -> Width:
     """The width of a lane with centre line [n, 2], its pieces, and its polygon [k, 2]; stations at least every ``spacing``."""
-    points = drop_repeats(line, SHORTEST)
+    points = _nodes(parts, line)
     lengths = arc_lengths(points)
     own = np.array([*(piece.s for piece in parts), parts[-1].s + parts[-1].length])
     shares = [np.linspace(a, b, int(np.ceil((b - a) / spacing)) + 1)[:-1] for a, b in itertools.pairwise(lengths)]
@@ -137,8 +172,9 @@ def evaluate(parts: list[Piece], s: float) -> tuple[float, float, float]:
 
 def beside(parts: list[Piece], line: Double, place: Double) -> tuple[float, float, tuple[float, float, float]]:
     """s and t of about where a place is beside a line [n, 2], and the pose that they mean, exactly."""
-    at, _ = project(line, place)
-    lengths = arc_lengths(drop_repeats(line, SHORTEST))
+    points = _nodes(parts, line)
+    at, _ = project(points, place)
+    lengths = arc_lengths(points)
     ends = np.array([*(piece.s for piece in parts), parts[-1].s + parts[-1].length])
     s = float(np.interp(at, lengths, ends))
     x, y, heading = evaluate(parts, s)

@@ -93,6 +93,11 @@ def _direct(first: int, onto: Lists, into: Lists, connecting: set[int]) -> dict[
     return {first + number: found for number, found in enumerate(shared)}
 
 
+def places(road: RoadMap) -> list[int]:
+    """[2 L] the place where each lane ends, then where each begins: equal numbers for what meets."""
+    return _components(2 * road.lanes, [(start, road.lanes + end) for start, end in road.successors.tolist()])
+
+
 def _components(count: int, pairs: Sequence[Sequence[int]]) -> list[int]:
     if not count:
         return []

@@ -17,7 +17,8 @@ from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.types import AreaKind, RoadMap
 
 from wetoolkit_logs import __version__
-from wetoolkit_logs.openscenario.lines import Piece, Width, beside, pieces, width
+from wetoolkit_logs.openscenario.joints import shaped
+from wetoolkit_logs.openscenario.lines import Piece, Width, beside
 from wetoolkit_logs.openscenario.network import Link, network
 
 Double = NDArray[np.float64]
@@ -31,11 +32,10 @@ def opendrive(road: RoadMap, origin: Sequence[float], name: str) -> Element:
     root = Element("OpenDRIVE")
     _header(root, road, origin, name)
     links = network(road)
-    parts = [pieces(road.centre_line(lane)) for lane in range(road.lanes)]
+    parts, bodies = shaped(road)
     crosswalks = _crosswalks(road)
     for lane in range(road.lanes):
-        line, part = road.centre_line(lane), parts[lane]
-        body = width(line, part, road.area(int(road.lane_area[lane])))
+        part, body = parts[lane], bodies[lane]
         node = _road(root, lane, road.lane_ids[lane], links.junction[lane], part)
         _links(node, links.before[lane], links.after[lane])
         _type(node, float(road.lane_speed_limit[lane]))

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from xml.etree.ElementTree import Element, indent, tostring
@@ -15,6 +13,7 @@ from wetoolkit.errors import ConfigError, DataError
 from wetoolkit.kinds import Progress
 from wetoolkit.store import write_atomic
 from wetoolkit.types import Scenario
+from wetoolkit_logs.names import file_stem
 from wetoolkit_logs.openscenario.opendrive import opendrive
 from wetoolkit_logs.openscenario.storyboard import openscenario
 
@@ -47,8 +46,7 @@ def write_one(recording: Scenario[World], folder: Path) -> list[Path]:
             f"{world.map.lanes} lanes, the ego known in {world.ego.valid.sum()} steps", file=recording.id, field="scenario.world",
             way_out="a scenario needs a lane and an ego",
         )  # fmt: skip
-    stem = re.sub(r"[^\w.-]+", "_", recording.log)[-80:]
-    stem = stem if stem == recording.log else f"{stem}_{hashlib.sha256(recording.log.encode()).hexdigest()[:8]}"
+    stem = file_stem(recording.log)
     roads, story = folder / f"{stem}.xodr", folder / f"{stem}.xosc"
     write_atomic(roads, _bytes(opendrive(world.map, recording.origin, recording.log)))
     write_atomic(story, _bytes(openscenario(recording, roads.name)))

@@ -8,9 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
+from wetoolkit_minitown.curves import joined
 from wetoolkit_minitown.events.base import Rehearsal
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import joined
 from wetoolkit_minitown.traffic import DT
 
 Double = NDArray[np.float64]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 from wetoolkit_driving.types import AgentClass
 
+from wetoolkit_minitown.curves import heading
 from wetoolkit_minitown.events.base import Plan, Thing, Values, cruise, open_road
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import CYCLE, LANE, heading
+from wetoolkit_minitown.town import CYCLE, LANE
 from wetoolkit_minitown.traffic import CROSSER, Stage
 
 APPROACH = (64.0, 105.0)  # metres that the ego has to go

@@ -6,10 +6,11 @@ from collections.abc import Callable
 
 import numpy as np
 
+from wetoolkit_minitown.curves import DS
 from wetoolkit_minitown.events.actors import CAR_SIZE, Pace, arrival, drive, meeting, path
 from wetoolkit_minitown.events.base import Plan, Rehearsal, cruise, open_road
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import DS, NEVER
+from wetoolkit_minitown.town import NEVER
 from wetoolkit_minitown.traffic import ACTOR, Stage
 
 APPROACH = (58.0, 82.0)  # metres from the ego's start to the junction

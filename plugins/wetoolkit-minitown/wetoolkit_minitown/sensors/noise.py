@@ -24,3 +24,13 @@ def noise(x, y, seed):  # type: ignore[no-untyped-def]
     low = grain(fx, fy, seed) * (1 - u) + grain(fx + 1, fy, seed) * u
     high = grain(fx, fy + 1, seed) * (1 - u) + grain(fx + 1, fy + 1, seed) * u
     return low * (1 - v) + high * v
+
+
+@inner
+def noise3(x, y, z, seed):  # type: ignore[no-untyped-def]
+    """The same in space."""
+    low = np.floor(z)
+    w = z - low
+    w = w * w * (3 - 2 * w)
+    level = seed + 977 * np.int64(low)
+    return noise(x, y, level) * (1 - w) + noise(x, y, level + 977) * w

@@ -180,7 +180,7 @@ def flat_pose(x: float, y: float, heading: float) -> Double:
 def exposure(camera: str, seed: int, light: Light) -> tuple[Double, float]:
     """Gain [3] and lift of a camera's linear light: constant over a drive, another for each camera, more under clouds."""
     rng = np.random.default_rng((seed, 13, *camera.encode()))
-    bright = light.beam[1] * light.sun[2] + 0.8 * light.zenith[1] + 0.22  # what falls on the ground
+    bright = light.beam[1] * light.sun[2] + light.shade[1]  # what falls on the ground
     return 0.62 * (2.1 / bright) ** 0.75 * rng.uniform(0.82, 1.2) * rng.uniform(0.96, 1.04, 3), float(rng.uniform(0.0, 0.012))
 
 

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from wetoolkit_driving.jit import inlined, inner, kernel
+from wetoolkit_driving.jit import inner, kernel
 
 from wetoolkit_minitown.sensors import surfaces
 from wetoolkit_minitown.sensors.codes import Category, Material
@@ -80,7 +80,7 @@ def shade(rays, met, hits, lit, still, moving, floor, signals, light, eye, curve
     return picture, shown
 
 
-@inlined
+@inner
 def marked(x, y, cells, edge):  # type: ignore[no-untyped-def]
     """Whether a place lies on a marked cell."""
     column, row = int(np.floor((x - edge[0]) / CELL)), int(np.floor((y - edge[1]) / CELL))
@@ -92,7 +92,7 @@ def _tone(value, curve):  # type: ignore[no-untyped-def]
     return curve[min(4095, int(np.sqrt(max(value, 0.0) * 0.25) * 4095.0))]
 
 
-@inlined
+@inner
 def _code(x, y, floor):  # type: ignore[no-untyped-def]
     column, row = int(np.floor((x - floor.corner[0]) / floor.cell)), int(np.floor((y - floor.corner[1]) / floor.cell))
     if 0 <= row < floor.code.shape[0] and 0 <= column < floor.code.shape[1]:
@@ -100,7 +100,7 @@ def _code(x, y, floor):  # type: ignore[no-untyped-def]
     return np.uint8(surfaces.GRASS)
 
 
-@inlined
+@inner
 def _floor(rx, ry, rz, along, lit, floor, light, eye):  # type: ignore[no-untyped-def]
     """The ground's colour, averaged over what the pixel covers of it, and its category."""
     x, y = eye.origin[0] + along * rx, eye.origin[1] + along * ry
@@ -126,14 +126,14 @@ def _floor(rx, ry, rz, along, lit, floor, light, eye):  # type: ignore[no-untype
     dim = _under(x, y, floor.boxes) if marked(x, y, floor.cells, floor.edge) else 1.0
     sun = light.sun[2] * lit * (0.4 + 0.6 * dim)
     return (
-        r * (light.beam[0] * sun + 0.80 * light.zenith[0] * dim + 0.22 * dim),
-        g * (light.beam[1] * sun + 0.80 * light.zenith[1] * dim + 0.22 * dim),
-        b * (light.beam[2] * sun + 0.80 * light.zenith[2] * dim + 0.22 * dim),
+        r * (light.beam[0] * sun + light.shade[0] * dim),
+        g * (light.beam[1] * sun + light.shade[1] * dim),
+        b * (light.beam[2] * sun + light.shade[2] * dim),
         surfaces.SHOWN[code],
     )
 
 
-@inlined
+@inner
 def _smooth(x, y, floor):  # type: ignore[no-untyped-def]
     """Albedo between the middles of four cells: where a cell is larger than a pixel, edges would show its stairs."""
     half = floor.cell / 2
@@ -152,7 +152,7 @@ def _smooth(x, y, floor):  # type: ignore[no-untyped-def]
     return r, g, b
 
 
-@inlined
+@inner
 def _under(x, y, boxes):  # type: ignore[no-untyped-def]
     """Share of the sky's light that reaches the ground beside and under boxes."""
     dim = 1.0
@@ -185,7 +185,7 @@ def _solid(p, x, y, z, length, hits, lit, table, signals, light, eye):  # type: 
     d0, d1 = float(table.detail[n, 0]), float(table.detail[n, 1])
     kind = table.material[n]
     gloss, wrap = 0.0, 0.0
-    if kind == LAMP or (kind == SIGNAL and signals[int(d0)] == int(d1)):
+    if kind == LAMP or (kind == SIGNAL and int(d0) < len(signals) and signals[int(d0)] == int(d1)):
         shine = 1.5 if kind == LAMP else 2.6
         return r * shine, g * shine, b * shine, table.category[n]
     if kind == FACADE:

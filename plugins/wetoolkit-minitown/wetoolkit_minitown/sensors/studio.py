@@ -156,6 +156,12 @@ class Studio:
         return found
 
 
+def reimagined(world: World, seed: int) -> Renderer:
+    """A renderer of any driving World, recorded elsewhere too: everybody and the roads as they are, made-up surroundings."""
+    stage, still = made(world.map, seed)
+    return Renderer(stage, still, world, np.zeros(2), seed)
+
+
 def _seconds(first: int, dt: float, frame: int) -> float:
     return round((frame - first) * dt, 6)
 
