@@ -1,12 +1,13 @@
 # Everything sets itself up: `make demo` and `make test` each work alone on a fresh machine (Python 3.11 and make).
 PYTHON ?= python3
 BIN := .venv/bin
-PLUGINS := driving logs minitown learning splat ray
+PLUGINS := driving logs minitown learning splat diffusion ray
 CONTRIB := crowd
 EDITABLE := -e . $(PLUGINS:%=-e plugins/wetoolkit-%) $(CONTRIB:%=-e contrib/wetoolkit-%)
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-core test-slow test-realdata test-numpy test-peers lint bench bench-pdm bench-sim bench-loop gallery gallery-minitown clean
+# every target that says what it does
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\#.*/\1/p' Makefile)
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 18
@@ -50,11 +51,19 @@ test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cas
 	  NUMBA_CACHE_DIR=$$venv/numba $$venv/bin/pytest -q $(PDM_TESTS) || exit 1; \
 	done
 
-test-peers: install  ## each variant of the PDM score against its origin: make test-peers PEERS=/folder/of/sources
+test-peers: install  ## the PDM score against its origins, the bridge against nuplan-devkit: make test-peers PEERS=/folder/of/sources
 	@test -n "$(PEERS)" || (echo "give PEERS: a folder with navsim-v1.1, navsim-v2.2, WorldEngine and nuplan-devkit"; exit 2)
 	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
 	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
 	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
+	$(BIN)/python tests/peers/nuplan_bridge.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python)
+
+test-formats: install  ## what we write under its makers' own checks: MetaDrive's for ScenarioNet, ASAM's for OpenDRIVE and OpenSCENARIO
+	test -x build/formats/bin/python || $(PYTHON) -m venv build/formats
+	build/formats/bin/pip install --disable-pip-version-check -q metadrive-simulator==0.4.3 \
+	  asam-qc-opendrive==1.0.0 asam-qc-openscenarioxml==1.0.0
+	WETOOL_METADRIVE=$(CURDIR)/build/formats/bin/python WETOOL_ASAM=$(CURDIR)/build/formats/bin/python \
+	  $(BIN)/pytest plugins/wetoolkit-logs/tests/test_scenarionet_writer.py plugins/wetoolkit-logs/tests/test_openscenario.py
 
 lint: install  ## ruff, mypy --strict on the core, import-linter, current schemas
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
@@ -64,7 +73,7 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/wetool schemas --check
 
 bench: install  ## ratios of everything that must be fast
-	for file in $(filter-out %/bench_loop.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out %/bench_loop.py %/bench_diffusion.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
 bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json (with PEERS=/folder/of/sources: and navsim)
 	$(BIN)/python tests/benchmarks/bench_pdm.py $(if $(PEERS),--peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python))
@@ -72,8 +81,20 @@ bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.
 bench-sim: install  ## scene-steps/s of the closed loop: agents, batches, workers, peers, growth (build/bench/sim.json)
 	$(BIN)/python tests/benchmarks/bench_sim.py
 
+bench-sensors: install  ## images/s and lidar sweeps/s of minitown's sensors (build/bench/sensors.json)
+	$(BIN)/python tests/benchmarks/bench_sensors.py
+
+bench-splat: install  ## 3D Gaussians on a CPU: implementation x scene x threads, memory, error (build/bench/splat.json)
+	$(BIN)/python tests/benchmarks/bench_splat.py
+
+bench-data: install  ## windows/s of the log readers, indexing, memory against size (build/bench/data.json)
+	$(BIN)/python tests/benchmarks/bench_data.py
+
 bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (at most 90 minutes)
 	$(BIN)/python tests/benchmarks/bench_loop.py
+
+bench-diffusion: install  ## realism, controls and speed of behaviour/diffusion; trains a model first (build/bench/diffusion.json)
+	$(BIN)/python tests/benchmarks/bench_diffusion.py
 
 gallery: install  ## eight films of reactive traffic and a sheet of stills in build/gallery
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1

@@ -1,5 +1,7 @@
 """Each promise of each contract has a deliberately broken part that fails it, and nothing but it."""
 
+import broken_acting
+import broken_data
 import broken_promises
 import pytest
 from broken_parts import BROKEN
@@ -7,7 +9,7 @@ from broken_parts import BROKEN
 from wetoolkit import testing
 from wetoolkit.testing.compare import difference, snapshot
 
-assert broken_promises.SEEN.size  # its parts have joined BROKEN
+assert all(module.breaks for module in (broken_acting, broken_data, broken_promises))  # their parts have joined BROKEN
 CONTRACTS = [getattr(testing, name) for name in testing.__all__ if name.endswith("Contract")]
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from wetoolkit import cli, discovery
 from wetoolkit.cli import BAD_INPUT, FAILED_ITEMS, OK
+from wetoolkit.cli.data import _sensors, _settings
 from wetoolkit.errors import ConfigError, DataError, PluginError, UnknownName
 from wetoolkit.registry import load_registry
 from wetoolkit.sources import convert, defects, facts, open_source, recordings, window
@@ -166,3 +167,18 @@ def test_exporters_are_listed_among_the_plugins(registry, capsys):
     assert cli.execute(["plugins", "exporter"]) == OK
     assert cli.execute(["plugins", "exporter/toy-files"]) == OK
     assert "toy_files:write" in capsys.readouterr().out
+
+
+def test_settings_of_a_config_within_the_config_are_nested():
+    assert _settings(["rate=2", "rig.cameras=['a']", "rig.place=attic"]) == {"rate": 2, "rig": {"cameras": ["a"], "place": "attic"}}
+
+
+def test_a_view_goes_without_cameras_where_a_package_is_missing_and_nobody_insists(capsys):
+    class Blind:
+        def sensors(self, ref, cameras=None):
+            raise PluginError("needs eyes", way_out="buy some")
+
+    assert _sensors(Blind(), None, None) is None
+    assert "needs eyes" in capsys.readouterr().err
+    with pytest.raises(PluginError, match="eyes"):
+        _sensors(Blind(), None, True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import re
 import subprocess
@@ -42,7 +43,22 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("name", ["cli.md", "quickstart.md", "statistics.md", "traffic.md", "simulator.md", "pdm.md"])
+RUN = [
+    "cli.md",
+    "formats.md",
+    "minitown.md",
+    "nuplan.md",
+    "pdm.md",
+    "quickstart.md",
+    "simulator.md",
+    "splat.md",
+    "statistics.md",
+    "traffic.md",
+]
+BLIND = pytest.mark.skipif(importlib.util.find_spec("embreex") is None, reason="embreex is not installed")
+
+
+@pytest.mark.parametrize("name", [*RUN, pytest.param("sensors.md", marks=BLIND)])
 def test_marked_blocks_run(name: str, folder: Path) -> None:
     """One script a page, so that later blocks see what earlier ones exported and made."""
     found = blocks(ROOT / "docs" / name, "run")

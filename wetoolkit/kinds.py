@@ -7,7 +7,7 @@ test.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
@@ -278,6 +278,16 @@ class SupportsConformance(Protocol):
 
         ``DataError`` names a file that is no case, ``PluginError`` a module that does not offer what its page asks.
         """
+
+
+@runtime_checkable
+class SupportsFit(Protocol):
+    """A part that learns from scenarios by itself, before the loop, into a file that its settings then name."""
+
+    def fit(
+        self, scenarios: Iterable[Scenario[Any]], file: Path, seed: int, progress: Progress | None = None
+    ) -> Mapping[str, float | str]:
+        """Write the trained model to ``file`` and tell facts about it. What was cut short goes on where it was."""
 
 
 @runtime_checkable

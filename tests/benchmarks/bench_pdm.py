@@ -3,6 +3,7 @@
 Prints tables and writes build/bench/pdm.json. Times are the best of several runs: CPU milliseconds with one thread, wall-clock ones
 with two, whose ratio is to wall-clock with one. With `--peers DIR` (and PEERS_PYTHON, see tests/peers) NAVSIM v1.1's own pdm_score
 is timed in the same run, one plan a call as its evaluation calls it, on a random road of tests/peers/scenes.py, and ours beside it.
+Where the parity scenes lie, 8,192 plans are timed on each of them too (``pdm_parity``).
 """
 
 import argparse
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pdm_parity
 from rich.console import Console
 from rich.table import Table
 from wetoolkit_driving import dynamics
@@ -183,14 +185,18 @@ def main() -> None:
     rows = [row for name in given.variants for row in time_variant(world, VARIANTS[name])]
     around, memory = parts(world), memory_mb(world)
     navsim = beside_navsim(given.peers, given.python)
-    show(Console(width=120), rows, around | (navsim or {}), memory)
+    console, parity = Console(width=120), pdm_parity.time_all(plans(8192), given.variants)
+    show(console, rows, around | (navsim or {}), memory)
+    if parity:
+        pdm_parity.show(console, parity)
+    else:
+        print(f"parity scenes: not timed; none in {pdm_parity.FOLDER}")
     if navsim is None:
         print("navsim: not timed; give --peers a folder with its sources")
     given.out.parent.mkdir(parents=True, exist_ok=True)
     machine = {"machine": platform.machine(), "python": platform.python_version(), "numpy": np.__version__}
-    given.out.write_text(
-        json.dumps({"rows": rows, "around_ms": around, "navsim_ms": navsim, "memory_mb": memory, "machine": machine}, indent=1)
-    )
+    found = {"rows": rows, "parity": parity, "around_ms": around, "navsim_ms": navsim, "memory_mb": memory, "machine": machine}
+    given.out.write_text(json.dumps(found, indent=1))
     print(f"written: {given.out}")
 
 

@@ -2,6 +2,7 @@
 
 Writes what the peers are given, runs ``run_peer.py`` in their environment (PEERS_PYTHON), holds our readable and fast scorers
 against the results, prints a table, writes it to build/peers/, and with ``--cases DIR`` writes small numeric cases for the tests.
+Peers run beside each other (``--jobs``); each step says when it begins, each scene when its peer is through with it.
 """
 
 from __future__ import annotations
@@ -10,7 +11,9 @@ import argparse
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -41,6 +44,12 @@ EXACT = ("nc", "dac", "ttc", "ddc", "tlc", "lk", "comfort", "comfort6", "ego_are
 # EP is progress over a few metres; where a car stands, NAVSIM's pseudo-inverse and a direct solve differ by 3e-8 m
 TOLERANCE = {"simulated_states": 1e-6, "progress_raw": 1e-6, "ep": 1e-8, "filtered_ep": 1e-8}
 Arrays = Mapping[str, Any]
+BEGUN = time.monotonic()
+
+
+def say(text: str) -> None:
+    """What happens now, with the seconds since the start."""
+    print(f"[{time.monotonic() - BEGUN:4.0f} s] {text}", flush=True)
 
 
 def run_peer(peer: str, peers: Path, python: str, given: Path, found: Path) -> None:
@@ -92,15 +101,17 @@ def main() -> int:
         "--peers", type=Path, required=True, help="folder with navsim-v1.1, navsim-v2.2, WorldEngine, nuplan-devkit"
     )
     parser.add_argument("--python", default=os.environ.get("PEERS_PYTHON", sys.executable), help="the peers' interpreter")
-    parser.add_argument("--proposals", type=int, default=24)
+    parser.add_argument("--proposals", type=int, default=12, help="plans a scene")
     parser.add_argument("--random", type=int, default=16, help="random scenes")
     parser.add_argument("--town", type=int, default=6, help="windows of the embedded town")
+    parser.add_argument("--jobs", type=int, default=2, help="peers that run at once")
     parser.add_argument("--cases", type=Path, help="write small cases here")
     parser.add_argument("--keep", action="store_true", help="use what the peers found last time")
     options = parser.parse_args()
     build = ROOT / "build" / "peers"
     given = build / "given"
     given.mkdir(parents=True, exist_ok=True)
+    say(f"making scenes: parity cases, {options.random} random roads, {options.town} windows of the town")
     made = dict(
         chain(
             scenes.parity(options.proposals),
@@ -108,6 +119,7 @@ def main() -> int:
             scenes.town(options.proposals, options.town),
         )
     )
+    plans = sum(len(case["proposals_10hz"]) for case in made.values())
     if not options.keep:
         for path in given.glob("*.npz"):
             path.unlink()
@@ -115,19 +127,27 @@ def main() -> int:
             np.savez_compressed(given / f"{name}.npz", allow_pickle=False, **case)
     table = Table("variant", "path", "result", "compared", "mismatches", "largest error")
     failed = 0
-    for peer in SOURCES:
-        if not options.keep:
-            run_peer(peer, options.peers, options.python, given, build / peer)
-        failed += closed(peer, build, table)
-        failed += observe(peer, made, build, table)
-        for fast in (False, True):
-            failed += compare(peer, fast, made, build, table)
+    with ThreadPoolExecutor(options.jobs) as pool:
+        running: dict[str, Future[None]] = {}
+        for peer in SOURCES if not options.keep else ():
+            say(f"{peer}: its own code is to score {plans} plans of {len(made)} scenes")
+            running[peer] = pool.submit(run_peer, peer, options.peers, options.python, given, build / peer)
+        for peer in SOURCES:
+            if peer in running:
+                running[peer].result()
+            say(f"{peer}: comparing PDM-Closed, what is observed, the readable and the fast scorer")
+            failed += closed(peer, build, table)
+            failed += observe(peer, made, build, table)
+            for fast in (False, True):
+                failed += compare(peer, fast, made, build, table)
+    say("epdms-2.2: comparing extended comfort and the two-stage aggregation")
     failed += aggregate(options, made, build, table)
     if options.cases:
         save(options.cases, made, build)
     console = Console(record=True, width=120)
     console.print(table)
     (build / "peers.txt").write_text(console.export_text())
+    say(f"{failed} results do not agree" if failed else "all agree")
     return 1 if failed else 0
 
 

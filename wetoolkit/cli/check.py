@@ -33,7 +33,7 @@ def check(
     from wetoolkit.testing.check import check as verdicts
 
     kind, name = split(part)
-    given = Given(load_registry(), Wanted(kind, name, _settings(settings or []), domain, policy, reward))
+    given = Given(load_registry(), Wanted(kind, name, settings_of(settings or []), domain, policy, reward))
     found = list(verdicts(given))
     broken = [verdict.how for verdict in found if verdict.state == BROKEN]
     if not (settings or domain or policy or reward):  # `wetool plugins` tells of a part as it comes
@@ -48,7 +48,8 @@ def check(
         raise typer.Exit(FAILED_ITEMS)
 
 
-def _settings(overrides: list[str]) -> dict[str, Any]:
+def settings_of(overrides: list[str]) -> dict[str, Any]:
+    """Settings from KEY=VALUE pairs, as --set gives them."""
     from wetoolkit.experiment import apply_override
 
     settings: dict[str, Any] = {}

@@ -113,7 +113,9 @@ def view(
     window: Annotated[str, typer.Argument(metavar="WINDOW", help="The window's id, or SPLIT:NUMBER.")],
     at: Annotated[float, typer.Option("--at", metavar="SECONDS", help="When, counted from the window's present.")] = 0.0,
     video: Annotated[bool, typer.Option("--video", help="A film of the whole window in place of a picture.")] = False,
-    sensors: Annotated[bool, typer.Option("--sensors/--no-sensors", help="Show the cameras, where there are any.")] = True,
+    sensors: Annotated[
+        bool | None, typer.Option("--sensors/--no-sensors", help="Show the cameras; unless said, where they can be had.")
+    ] = None,
     settings: Settings = None,
     out: Out = None,
 ) -> None:
@@ -130,13 +132,24 @@ def view(
         raise PluginError(f"the domain {found.domain!r} draws no scenarios", way_out="give it a method view (wetoolkit.kinds)")
     ref = find(found, window)
     scenario = found.dataset.load(ref)
-    seen = found.dataset.sensors(ref) if sensors and isinstance(found.dataset, SupportsSensors) else None
+    seen = _sensors(found.dataset, ref, sensors) if sensors is not False and isinstance(found.dataset, SupportsSensors) else None
     step = scenario.clock.now + round(at / scenario.clock.dt)
     if not 0 <= step < scenario.clock.steps:
         raise DataError(f"the window has no step {at:g} s from its present", file=ref.id, way_out="choose --at within the window")
     path = out or FOLDER / f"view-{_stem(ref.id)}.{'mp4' if video else 'png'}"
     _draw(domain, scenario, seen, step, path, video)
     typer.echo(f"written to {path}")
+
+
+def _sensors(dataset: Any, ref: Any, asked: bool | None) -> Any:
+    """What the sensors saw; where nobody insisted and a package for it is not installed, a note and None."""
+    try:
+        return dataset.sensors(ref)
+    except PluginError as error:
+        if asked:
+            raise
+        typer.echo(f"without cameras: {error.what} ({error.way_out})", err=True)
+        return None
 
 
 def _draw(domain: Any, scenario: Any, sensors: Any, step: int, path: Path, video: bool) -> None:
@@ -223,16 +236,20 @@ def _open(text: str, settings: Sequence[str] | None) -> tuple[Registry, Source]:
 
 
 def _settings(pairs: Sequence[str]) -> dict[str, Any]:
-    """KEY=VALUE pairs, values as in TOML, bare words as text."""
+    """KEY=VALUE pairs, values as in TOML, bare words as text; OUTER.INNER is a key of a config within the config."""
     found: dict[str, Any] = {}
     for pair in pairs:
         key, equals, value = pair.partition("=")
         if not equals or not key:
             raise ConfigError(f"--set {pair!r} is no KEY=VALUE", way_out="write --set stride=1.0")
+        *outer, inner = key.strip().split(".")
+        place = found
+        for part in outer:
+            place = place.setdefault(part, {})
         try:
-            found[key.strip()] = tomllib.loads(f"value = {value}")["value"]
+            place[inner] = tomllib.loads(f"value = {value}")["value"]
         except tomllib.TOMLDecodeError:
-            found[key.strip()] = value
+            place[inner] = value
     return found
 
 

@@ -186,6 +186,13 @@ def test_a_written_case_is_read_again(cases, folder):
             case.inputs["proposals"][0] = 0.0
 
 
+def test_a_case_that_holds_objects_is_not_written(cases, tmp_path):
+    odd = replace(cases[0], inputs={**cases[0].inputs, "obj_token": np.array(["a", None], dtype=object)})
+    with pytest.raises(ValidationError, match="obj_token"):
+        write_case(tmp_path / "odd.npz", odd)
+    assert not (tmp_path / "odd.npz").exists()
+
+
 def test_tolerances_and_headings():
     due = np.zeros((3, 41, 11))
     due[0, :, 2] = np.pi - 1e-9

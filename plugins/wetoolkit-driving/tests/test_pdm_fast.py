@@ -111,6 +111,18 @@ def test_every_variant_equals_its_readable_text(variant: Variant, seed: int, tra
     assert_equal(kernels.score(scene, states, variant=variant), score_readable(scene, states, variant))
 
 
+@settings(deadline=None, max_examples=8)
+@given(seeds)
+def test_boxes_that_are_no_rectangles_are_met_as_they_are(seed: int):
+    """The filters along rectangles' axes must leave them to the exact test."""
+    rng = np.random.default_rng(seed)
+    scene = random_scene(rng, 8)
+    bent = scene.boxes + rng.normal(0, 0.2, (1, 8, 4, 2))
+    scene = replace(scene, boxes=np.where(scene.valid[..., None, None], bent, 0.0))
+    states = dynamics.simulate(np.repeat(scene.ego[None], 12, 0), random_poses(rng, scene, 12))
+    assert_equal(kernels.score(scene, states), score_readable(scene, states))
+
+
 @variants
 def test_random_scenes_meet_every_outcome(variant: Variant):
     """Otherwise the equality above would say little."""

@@ -119,3 +119,27 @@ class TestContract(DatasetContract):
 
     def make(self) -> Argoverse2:
         return reader(self.folder, splits={"train": [LOG], "test": ["7fab2350*"]}, stride=2.0)
+
+
+@pytest.mark.realdata
+def test_sweeps_hit_the_boxes_as_often_as_their_annotators_counted(logs: Path) -> None:
+    """The lidar points inside of vehicles' boxes against the data set's own ``num_interior_pts``."""
+    name = "7fab2350-7eaf-3b7e-a39d-6937a4c1bede"
+    data = reader(logs)
+    ref = next(ref for ref in data.recordings("train") if ref.id == name)
+    world, rows = data.recording(ref).world, pl.read_ipc(logs / name / "annotations.feather")
+    agents, stamps = world.agents, np.unique(rows["timestamp_ns"].to_numpy())
+    ratios = []
+    for sweep in data.sensors(ref).sweeps:
+        step = round(sweep.time / 0.1)
+        points = sweep.points()[:, :3] @ sweep.ego_to_world[:3, :3].T + sweep.ego_to_world[:3, 3]
+        told = rows.filter((pl.col("timestamp_ns") == stamps[step]) & (pl.col("num_interior_pts") >= 50))
+        for row in told.filter(pl.col("category") == "REGULAR_VEHICLE").iter_rows(named=True):
+            k = agents.ids.index(row["track_uuid"])
+            x, y, heading = agents.pose[k, step].astype(float)
+            c, s = np.cos(heading), np.sin(heading)
+            local = (points[:, :2] - [x, y]) @ np.array([[c, -s], [s, c]])
+            inside = (np.abs(local) <= agents.size[k, :2] / 2 + 0.05).all(1)
+            ratios.append(inside.sum() / row["num_interior_pts"])
+    print(f"{len(ratios)} boxes, points inside / annotated: median {np.median(ratios):.3f}, least {min(ratios):.2f}")
+    assert len(ratios) > 20 and 0.95 < np.median(ratios) < 1.2 and min(ratios) > 0.8

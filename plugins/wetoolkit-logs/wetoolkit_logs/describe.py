@@ -62,12 +62,13 @@ def describe(scenario: Scenario[World]) -> Described:
     sdc = _free_name("ego", world.agents.ids)
     tracks = {sdc: _ego(scenario, sdc), **dict(_agents(scenario))}
     lights = dict(_lights(world, place))
-    name, dataset = scenario.log, f"wetoolkit-{scenario.lineage.dataset}".replace("/", "-")
-    features = dict(_features(world, place))
+    features, name = dict(_features(world, place)), scenario.log
+    first = scenario.lineage.dataset.rpartition("/")[2].removeprefix("wetoolkit-")  # the same however often it was converted
     metadata = {
-        "id": name, "scenario_id": name, "dataset": dataset, "version": f"wetoolkit-logs {__version__}",
+        "id": name, "scenario_id": name, "dataset": f"wetoolkit-{first}", "version": f"wetoolkit-logs {__version__}",
         "ts": world.dt * np.arange(world.steps), "sample_rate": world.dt, "metadrive_processed": False, "coordinate": "metadrive",
-        "sdc_id": sdc, "track_length": world.steps, **_summary(tracks, lights, len(features)), kept.KEY: kept.kept(world, place),
+        "sdc_id": sdc, "track_length": world.steps, **_summary(tracks, lights, len(features)),
+        kept.KEY: kept.kept(world, scenario.origin),
     }  # fmt: skip
     return {
         "id": name,

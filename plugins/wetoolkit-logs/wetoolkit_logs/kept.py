@@ -6,7 +6,7 @@ lane's, who is whose neighbour, the route, and what the data could not tell. Whe
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -25,9 +25,9 @@ KEY = "wetoolkit"
 BLOCKS = (AreaKind.ROADBLOCK, AreaKind.ROADBLOCK_CONNECTOR)
 
 
-def kept(world: World, place: Double) -> dict[str, Any]:
-    """Builtins and numpy arrays; ``place`` [2] is what turns the world's coordinates into the file's, metres."""
-    road = world.map
+def kept(world: World, origin: Sequence[float]) -> dict[str, Any]:
+    """Builtins and numpy arrays; ``origin`` [3] is what turns the world's coordinates into the file's, metres."""
+    road, place = world.map, np.array(origin[:2])
     free = np.setdiff1d(np.arange(len(road.area_ids)), road.lane_area)  # areas that are no lane's polygon
     row = np.full(len(road.area_ids) + 1, -1)  # the last for "none"
     row[free] = np.arange(len(free))
@@ -43,6 +43,7 @@ def kept(world: World, place: Double) -> dict[str, Any]:
         "left": road.lane_left.astype(np.int64),  # [L] lane, -1 for none
         "right": road.lane_right.astype(np.int64),
         "route": [road.lane_ids[lane] for lane in world.route.tolist()],
+        "height": float(origin[2]),  # of the ground
         "unavailable": list(world.unavailable),
     }  # fmt: skip
 

@@ -58,6 +58,12 @@ def exporters() -> list[Exporter]:
             summary="a ScenarioNet/MetaDrive database: a pickle a scene and its summaries, map and signals included",
         ),
         Exporter(
+            name="openscenario",
+            domain="driving",
+            target="wetoolkit_logs.openscenario.writer:write",
+            summary="OpenSCENARIO 1.1 trajectories (.xosc) on OpenDRIVE 1.7 roads (.xodr), for other simulators to replay",
+        ),
+        Exporter(
             name="nuplan",
             domain="driving",
             target="wetoolkit_logs.nuplan.writer:write",

@@ -72,6 +72,8 @@ class Recording:
     lights: Mapping[str, NDArray[np.uint8]]  # lane feature id -> [T] Signal
     features: Mapping[str, Mapping[str, Any]]  # map features as in the file
     counts: Mapping[str, int]  # what was mended while reading
+    begin: int = 0  # nanoseconds of the first step on the recording's own clock, where sensor files are named by it
+    height: Double | None = None  # [T] of the ground under the ego, metres in the file's frame, where known
     extras: Mapping[str, Any] = field(default_factory=dict)  # what our own writer kept (``wetoolkit_logs.kept``)
 
 
@@ -125,7 +127,7 @@ def _parse(raw: Any, file: str) -> Recording:
     extras = metadata.get("wetoolkit", {})
     _check(isinstance(extras, Mapping), f"a {type(extras).__name__}", "metadata.wetoolkit", file)
     seen = {name: count for name, count in counts.items() if count}
-    return Recording(file, scene, dataset, len(grid), ego, others, lights, features, seen, extras)
+    return Recording(file, scene, dataset, len(grid), ego, others, lights, features, seen, extras=extras)
 
 
 def _check(condition: bool, what: str, field: str, file: str) -> None:

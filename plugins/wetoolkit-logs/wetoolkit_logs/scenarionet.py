@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from pydantic import Field
 
 from wetoolkit.errors import DataError
@@ -98,4 +99,5 @@ def own(recording: Recording) -> SceneData:
     roads = kept.roads_of(recording, lanes)
     seen = {name: count for name, count in counts.items() if count}
     route = kept.route_of(recording, roads)
-    return SceneData(recording.scene, recording.dataset, ego, recording.others, recording.lights, roads, route, seen)
+    height = np.full(recording.steps, float(recording.extras["height"]))
+    return SceneData(recording.scene, recording.dataset, ego, recording.others, recording.lights, roads, route, seen, height=height)

@@ -6,9 +6,7 @@ can be loaded with any numpy: arrays name the module that numpy 1 and 2 both hav
 
 from __future__ import annotations
 
-import hashlib
 import pickle
-import re
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -22,6 +20,7 @@ from wetoolkit.kinds import Progress
 from wetoolkit.store import write_atomic
 from wetoolkit.types import Scenario
 from wetoolkit_logs.describe import describe
+from wetoolkit_logs.names import file_stem
 from wetoolkit_logs.unpickle import load
 
 PROTOCOL = 3  # the last one that names modules in plain lines
@@ -60,11 +59,8 @@ def write(
 
 
 def file_name(dataset: str, log: str) -> str:
-    """The name that the format asks for. Logs whose names differ only in signs that no file name takes stay apart."""
-    kind, plain = (re.sub(r"[^\w.-]+", "_", text)[-80:] for text in (dataset, log))
-    if plain != log:
-        plain += f"_{hashlib.sha256(log.encode()).hexdigest()[:8]}"
-    return f"sd_{kind}_1_{plain}.pkl"
+    """The name that the format asks for."""
+    return f"sd_{file_stem(dataset)}_1_{file_stem(log)}.pkl"
 
 
 def dumps(value: Any) -> bytes:

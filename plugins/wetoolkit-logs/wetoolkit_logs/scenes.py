@@ -237,6 +237,14 @@ class SceneDataset(ABC, Generic[C]):
         """The longest stretch [start, stop) in which the ego is known."""
         return max(self._known()[scene].runs, key=lambda run: run[1] - run[0])
 
+    def _stretch(self, ref: Ref) -> tuple[str, int, int, int]:
+        """Scene, present step, first step and the one after the last, of a window or of a whole recording."""
+        if ref.id in self._known():
+            start, stop = self._span(ref.id)
+            return ref.id, start, start, stop
+        scene, now = self._address(ref)
+        return scene, now, now - self._history, now + self._future + 1
+
     def _address(self, ref: Ref) -> tuple[str, int]:
         """Scene and step of a Ref of this folder."""
         scene, _, step = ref.id.removeprefix(f"{self.name}/").rpartition("/")
@@ -267,4 +275,5 @@ def prepare(
     counts["scenes_without_a_route"] += not way
     counts["route_gaps"] += sum(b not in built.lanes[a].next for a, b in pairwise(way))
     seen = {name: count for name, count in counts.items() if count}
-    return SceneData(recording.scene, recording.dataset, ego, others, recording.lights, built, tuple(way), seen)
+    return SceneData(recording.scene, recording.dataset, ego, others, recording.lights, built, tuple(way), seen,
+                     recording.begin, recording.height)  # fmt: skip

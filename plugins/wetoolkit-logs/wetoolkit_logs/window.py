@@ -33,6 +33,8 @@ class SceneData:
     roads: Roads
     route: tuple[int, ...]  # lanes, in order
     counts: Mapping[str, int]  # what was repaired
+    begin: int = 0  # nanoseconds of the first step on the recording's own clock
+    height: Double | None = None  # [T] of the ground under the ego, metres, where known
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,8 @@ def cut(data: SceneData, now: int, history: int, future: int, radius: float) -> 
         dt=DT,
         unavailable=tuple(dict.fromkeys(missing)),
     )
-    return world, (float(origin[0]), float(origin[1]), 0.0)
+    height = 0.0 if data.height is None else float(data.height[now])
+    return world, (float(origin[0]), float(origin[1]), height)
 
 
 def _areas(data: SceneData, inside: Sequence[int], frame: BaseGeometry) -> list[_Area]:

@@ -106,7 +106,7 @@ def test_every_town_can_stage_a_cut_in() -> None:
 def test_a_cut_map_keeps_what_it_refers_to() -> None:
     town = build_town(np.random.default_rng(5))
     whole = build_map(town)
-    cut = cut_map(whole, town.nodes[5], 100.0, np.array([0]))
+    cut = cut_map(whole, town.nodes[5], 100.0, np.array([0]), town.nodes[5])
     cut.map.validate()
     assert "road0.a.lane0" in cut.map.lane_ids  # kept although it may be far away
     for row, lane in enumerate(cut.lanes):

@@ -16,9 +16,10 @@ import hashlib
 import zlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +30,7 @@ from wetoolkit_driving.types import World
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit.types import Clock, Lineage, Ref, Scenario, Step
+from wetoolkit_minitown import files
 from wetoolkit_minitown.cache import code_version, default_folder, read_log, write_log
 from wetoolkit_minitown.cast import Density, Temper
 from wetoolkit_minitown.events import EVENTS
@@ -37,7 +39,7 @@ from wetoolkit_minitown.place import Place
 from wetoolkit_minitown.sensors.config import SensorConfig
 from wetoolkit_minitown.sensors.studio import Stands, Studio, made
 from wetoolkit_minitown.traffic import DT
-from wetoolkit_minitown.window import whole, window
+from wetoolkit_minitown.window import MAP_RADIUS, whole, window
 
 STEMS = ("train", "val", "test")
 POOLS = ("natural", "staged", "fleet")
@@ -76,6 +78,10 @@ class MinitownConfig(Config):
     cyclists: int = Field(12, description="cyclists in a town [count]", ge=0, le=60)
     pedestrians: int = Field(30, description="pedestrians under way in a town [count]", ge=0, le=200)
     cache: str = Field("", description="folder for recorded drives; empty: the user's cache folder; off: none")
+    files: Literal["", "nuplan"] = Field(
+        "",
+        description="nuplan: drives are written as nuPlan logs into the cache and windows are read from there; empty: no files",
+    )
     sensors: SensorConfig = Field(SensorConfig(), description="cameras and lidar, made when they are asked for")
 
 
@@ -117,6 +123,8 @@ class Minitown:
         unknown = [name for name in config.events if name not in EVENTS]
         if unknown:
             raise UnknownName("rare event", unknown[0], EVENTS)
+        if config.files and config.cache == "off":
+            raise ConfigError("files without a folder for them", key="files", way_out='set `cache` to a folder, or `files` to ""')
         self.config = config
         self._redrawn: dict[str, int] = {}
         self._given_up: dict[str, int] = {}
@@ -141,8 +149,26 @@ class Minitown:
                 f"no window {ref.id!r}", file=f"minitown split {ref.split!r}", field="ref.id",
                 way_out="take references from index() of the same configuration",
             )  # fmt: skip
+        if self.config.files:
+            return self._read(ref, row)
         world, origin = window(self._place(row.drive), _log(self.config, row.drive), row.now - HISTORY, HISTORY, STEPS)
         return self._scenario(ref, Clock(DT, HISTORY, STEPS), origin, world)
+
+    def _read(self, ref: Ref, row: Row) -> Scenario[World]:
+        """A window by way of its drive's file."""
+        cache, name = _cache(self.config), _file(self.config, row.drive).stem
+        if not files.path_of(cache, name).exists():  # written here, not by make(): a limit on a split leaves some out
+            self._write(row.drive)
+        clock = Clock(DT, HISTORY, STEPS)
+        world, origin, read = files.read_window(cache, name, row.now, clock, MAP_RADIUS)
+        scenario = self._scenario(ref, clock, origin, world)
+        return replace(scenario, lineage=replace(scenario.lineage, steps=(*scenario.lineage.steps, *read.steps)))
+
+    def _write(self, drive: Drive) -> None:
+        log, name = _log(self.config, drive), _file(self.config, drive).stem
+        world, origin = whole(self._place(drive), log)
+        recording = self._scenario(Ref(name, drive.stem, name), Clock(DT, 0, world.steps), origin, world)
+        files.write_drive(_cache(self.config), name, log, recording, STEPS)
 
     def recordings(self, split: str) -> Sequence[Ref]:
         """The drives that the windows of a split come from; those that could not be made are left out."""
@@ -301,16 +327,20 @@ def _studio(config: MinitownConfig, drive: Drive, log: str) -> Studio:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _stands(seed: int, stem: int, town: int) -> Stands:
-    """What stands in a town: seconds to build, some 300 MB."""
+    """What stands in a town: seconds to build, some 400 MB."""
     return made(_place(seed, stem, town).map.map, zlib.crc32(repr((seed, stem, town)).encode()))
 
 
 def _file(config: MinitownConfig, drive: Drive) -> Path:
     """Where the cache keeps a drive: named by all that it depends on."""
     facts = (config.seed, config.seconds, config.vehicles, config.cyclists, config.pedestrians, drive)
-    return Path(config.cache or default_folder()) / code_version() / f"{_digest(facts)}.safetensors"
+    return _cache(config) / f"{_digest(facts)}.safetensors"
+
+
+def _cache(config: MinitownConfig) -> Path:
+    return Path(config.cache or default_folder()) / code_version()
 
 
 def _digest(value: object) -> str:

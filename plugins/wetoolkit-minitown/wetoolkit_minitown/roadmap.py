@@ -165,8 +165,8 @@ class Cut:
     signals: Int  # [S] rows of the town's signal table
 
 
-def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int) -> Cut:
-    """What lies within ``radius`` metres of ``centre`` [2], and the lanes ``keep`` in any case, relative to ``centre``."""
+def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int, origin: Double) -> Cut:
+    """What lies within ``radius`` metres of ``centre`` [2], and the lanes ``keep`` in any case, relative to ``origin`` [2]."""
     m = whole.map
     lane_near = np.minimum.reduceat(np.hypot(*(m.lane_xy - centre).T), m.lane_offset[:-1]) <= radius
     lane_near[keep] = True
@@ -181,8 +181,8 @@ def cut_map(whole: TownMap, centre: Double, radius: float, keep: Int) -> Cut:
     area_xy, area_offset = _take(m.area_xy, m.area_offset, areas)
     linked = m.successors[lane_near[m.successors].all(1)]
     part = RoadMap(
-        tuple(m.area_ids[i] for i in areas), m.area_kind[areas], area_xy - centre, area_offset,
-        tuple(m.lane_ids[i] for i in lanes), lane_xy - centre, lane_offset,
+        tuple(m.area_ids[i] for i in areas), m.area_kind[areas], area_xy - origin, area_offset,
+        tuple(m.lane_ids[i] for i in lanes), lane_xy - origin, lane_offset,
         area_row[m.lane_area[lanes]], area_row[m.lane_roadblock[lanes]],
         _renamed(lane_row, m.lane_left[lanes]), _renamed(lane_row, m.lane_right[lanes]),
         m.lane_speed_limit[lanes], (signal - unruled).astype(np.int32), lane_row[linked],

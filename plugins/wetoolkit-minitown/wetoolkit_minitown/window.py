@@ -32,7 +32,7 @@ def window(
     ego[:, :2] -= origin
     tracks = log.way[log.where[first] : log.where[first + steps - 1] + 1 + ROUTE_ON]
     route = place.map.lane_of[tracks]
-    cut = cut_map(place.map, origin, radius, route)
+    cut = cut_map(place.map, log.ego[first + now, :2], radius, route, origin)
     world = World(
         ego=Ego(ego, np.ones(steps, bool), EGO),
         agents=_agents(log, span, origin),

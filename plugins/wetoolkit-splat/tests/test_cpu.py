@@ -8,12 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
-from wetoolkit_splat import cpu, cpu_plain, twin
+from wetoolkit_splat import cpu, cpu_plain, cpu_simd, twin
 from wetoolkit_splat.render import Settings, render
 from wetoolkit_splat.testing import orbit, random_gaussians, random_poses
 from wetoolkit_splat.types import Cameras, Gaussians, Render
 
-BLENDING = [cpu_plain]
+BLENDING = [cpu_plain, cpu_simd]
 GIVEN = ("world_to_camera", "intrinsics", "poses", "backgrounds")
 
 
@@ -63,6 +63,19 @@ def test_images_and_gradients_equal_the_twin_in_float64(name: str, blending: Any
     assert set(gradients) == set(exact) == {*scene.parameters(), *GIVEN}
     for of, gradient in gradients.items():
         assert float((gradient - exact[of]).norm() / exact[of].norm().clamp(min=1e-3)) < 1e-3, of
+
+
+def test_vectors_are_used_where_they_compile_and_loops_where_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert cpu.fastest() is cpu_simd
+
+    def refuse(*_: Any) -> None:
+        raise NotImplementedError("no vectors")
+
+    cpu.fastest.cache_clear()
+    monkeypatch.setattr(cpu_simd, "blend", refuse)
+    with pytest.warns(RuntimeWarning, match="no vectors"):
+        assert cpu.fastest() is cpu_plain
+    cpu.fastest.cache_clear()
 
 
 def test_threads_change_no_bit() -> None:

@@ -6,24 +6,43 @@ many give equal bits. Gradients of a gaussian are collected over its tiles from 
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
+from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 from torch import Tensor
 
 from wetoolkit_splat import cpu_bin, cpu_plain, cpu_project
 from wetoolkit_splat.cpu_bin import TILE
-from wetoolkit_splat.cpu_project import RECORD, SUMS
+from wetoolkit_splat.cpu_project import RECORD
 from wetoolkit_splat.types import Cameras, Gaussians, Render
 
 CHUNK = 4096  # gaussians in a range of work
-PAIR = 16  # floats of a pair's gradients: one line of cache
 Array = NDArray[Any]
+
+
+@cache
+def fastest() -> ModuleType:
+    """``cpu_simd``, or ``cpu_plain`` where numba or LLVM refuse vectors: then a warning says why."""
+    try:
+        from wetoolkit_splat import cpu_simd
+
+        nothing, planes = np.zeros(2, np.int32), np.zeros((5, TILE, TILE), np.float32)
+        cpu_simd.blend(aligned((1, RECORD)), nothing, nothing, 1, 0, 1, np.zeros(3, np.float32), planes)
+    except (ImportError, NotImplementedError, AttributeError, TypeError, NumbaError) as error:
+        warnings.warn(
+            f"vectors cannot be compiled here, plain loops are used, 4 times slower: {error}", RuntimeWarning, stacklevel=2
+        )
+        return cpu_plain
+    return cpu_simd
 
 
 @dataclass(frozen=True)
@@ -115,7 +134,7 @@ def forward(scene: Any, view: View, background: Array, options: Options) -> Fram
 def backward(scene: Any, view: View, frame: Frame, gradients: Array, out: Any, options: Options) -> Any:
     """Add gradients of the scene to ``out``; return those of the views [G, 3, 4] and of the lens [4]."""
     across, down = view.tiles
-    partial, sums = aligned((len(frame.pairs), PAIR)), np.zeros((len(frame.records), SUMS), np.float32)
+    partial, sums = aligned((len(frame.pairs), RECORD)), np.zeros((len(frame.records), RECORD), np.float32)
     lists = (frame.records, frame.pairs, frame.starts, across)
     blend_back, threads = options.blending.blend_back, options.threads
     each(lambda i, j: blend_back(*lists, i, j, frame.planes, gradients, partial), ranges(across * down, across), threads)
@@ -184,7 +203,7 @@ def render(
 ) -> Render:
     """As ``wetoolkit_splat.twin.render``, in float32."""
     views = cameras.world_to_camera[:, None] @ poses[None]
-    options = Options(threads, blending or cpu_plain)
+    options = Options(threads, blending or fastest())
     size = (cameras.width, cameras.height)
     parameters = gaussians.parameters().values()
     return Render(

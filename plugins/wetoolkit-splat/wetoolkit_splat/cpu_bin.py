@@ -85,5 +85,5 @@ def collect(partial: Array, first: Array, slots: Array, begin: int, end: int, su
     """Sums of gaussians ``begin`` to ``end`` over their pairs, always in the same order."""
     for m in range(begin, end):
         for slot in range(first[m], first[m + 1]):
-            for k in range(sums.shape[1]):
+            for k in range(RECORD):
                 sums[m, k] += partial[slots[slot], k]

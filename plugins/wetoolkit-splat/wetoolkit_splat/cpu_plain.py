@@ -13,12 +13,35 @@ from typing import Any
 import numpy as np
 
 from wetoolkit_splat.cpu_bin import TILE
-from wetoolkit_splat.cpu_project import BLUE, DEPTH, GREEN, HALF_Y, LOG_OPACITY, RED, A, B, C, X, Y
+from wetoolkit_splat.cpu_project import (
+    BLUE,
+    DEPTH,
+    G_BLUE,
+    G_DEPTH,
+    G_GREEN,
+    G_RED,
+    GREEN,
+    H_X,
+    H_XX,
+    H_XY,
+    H_Y,
+    H_YY,
+    HALF_Y,
+    LOG_OPACITY,
+    RED,
+    A,
+    B,
+    C,
+    H,
+    X,
+    Y,
+)  # fmt: skip
 from wetoolkit_splat.jit import inner, kernel
 from wetoolkit_splat.twin import FINISHED, LEAST_ALPHA, MOST_ALPHA
 
-LEAST, MOST, STOP = np.float32(LEAST_ALPHA), np.float32(MOST_ALPHA), np.float32(FINISHED)
+MOST, STOP = np.float32(MOST_ALPHA), np.float32(FINISHED)
 LEAST_LOG = np.float32(math.log2(LEAST_ALPHA) - 1e-4)  # a little below: the pixel's own alpha decides
+FINEST = np.float32(math.log2(LEAST_ALPHA))  # the exponent at which alpha is 1/255
 ONE, ZERO, HALF, FOUR = np.float32(1), np.float32(0), np.float32(0.5), np.float32(4)
 Array = Any
 
@@ -44,10 +67,9 @@ def span_of(record: Array, dy: float, left: int) -> tuple[int, int]:
 
 
 @inner
-def alpha_of(record: Array, dx: float, dy: float) -> Any:
-    """Not cut off below 1/255."""
-    power = record[LOG_OPACITY] + record[A] * dx * dx + (record[B] * dx + record[C] * dy) * dy
-    return min(MOST, np.exp2(np.float32(power)))
+def power_of(record: Array, dx: float, dy: float) -> Any:
+    """log2 of alpha, before it is cut off."""
+    return np.float32(record[LOG_OPACITY] + record[A] * dx * dx + (record[B] * dx + record[C] * dy) * dy)
 
 
 @kernel
@@ -69,9 +91,10 @@ def blend(records: Array, pairs: Array, starts: Array, across: int, begin: int, 
                     before = through[row, column]
                     if before < ZERO:
                         continue
-                    alpha = alpha_of(record, np.float32(left + column) + HALF - record[X], dy)
-                    if alpha < LEAST:
+                    power = power_of(record, np.float32(left + column) + HALF - record[X], dy)
+                    if power < FINEST:
                         continue
+                    alpha = min(MOST, np.exp2(power))
                     after = before * (ONE - alpha)
                     if after <= STOP:
                         through[row, column] = -before
@@ -124,9 +147,10 @@ def blend_back(
                     if before < ZERO:
                         continue
                     dx = np.float32(left + column) + HALF - record[X]
-                    alpha = alpha_of(record, dx, dy)
-                    if alpha < LEAST:
+                    power = power_of(record, dx, dy)
+                    if power < FINEST:
                         continue
+                    alpha = min(MOST, np.exp2(power))
                     after = before * (ONE - alpha)
                     if after <= STOP:
                         through[row, column] = -before
@@ -136,14 +160,15 @@ def blend_back(
                     worth = g[0, row, column] * record[RED] + g[1, row, column] * record[GREEN] + g[2, row, column] * record[BLUE]
                     worth += g[3, row, column] * record[DEPTH] + g[4, row, column]
                     left_over[row, column] -= weight * worth
-                    for k in range(3):
-                        sums[6 + k] += weight * g[k, row, column]
-                    sums[9] += weight * g[3, row, column]
+                    sums[G_RED] += weight * g[0, row, column]
+                    sums[G_GREEN] += weight * g[1, row, column]
+                    sums[G_BLUE] += weight * g[2, row, column]
+                    sums[G_DEPTH] += weight * g[3, row, column]
                     if alpha < MOST:
                         h = weight * worth - alpha / (ONE - alpha) * left_over[row, column]
-                        sums[0] += h
-                        sums[1] += h * dx
-                        sums[2] += h * dy
-                        sums[3] += h * dx * dx
-                        sums[4] += h * dx * dy
-                        sums[5] += h * dy * dy
+                        sums[H] += h
+                        sums[H_X] += h * dx
+                        sums[H_Y] += h * dy
+                        sums[H_XX] += h * dx * dx
+                        sums[H_XY] += h * dx * dy
+                        sums[H_YY] += h * dy * dy

@@ -28,7 +28,9 @@ from wetoolkit_splat.twin import BLUR, LEAST_ALPHA, MARGIN, NEAR
 
 RECORD = 16
 X, Y, A, B, C, LOG_OPACITY, RED, GREEN, BLUE, DEPTH, HALF_X, HALF_Y = range(12)
-SUMS = 10  # what blending hands back for a gaussian: h, h dx, h dy, h dx^2, h dx dy, h dy^2, red, green, blue, depth
+# What blending hands back for a gaussian, 16 float32 too: h = dL/d log alpha, its moments by dx and dy, colours, depth. The places
+# are those in which sums over vectors end up (``simd.sums``).
+H, H_X, H_Y, H_XX, H_XY, H_YY, G_RED, G_GREEN, G_BLUE, G_DEPTH = 0, 8, 4, 12, 2, 10, 6, 14, 1, 9
 LOG2E = 1.4426950408889634
 Array = Any
 Scalars = tuple[Any, ...]
@@ -193,7 +195,7 @@ def project_back(
     begin: int, end: int, rank: Array, sums: Array, d_means: Array, d_quaternions: Array, d_log_scales: Array, d_logits: Array,
     d_sh: Array, d_views: Array, d_lens: Array,
 ) -> None:  # fmt: skip
-    """Add the gradients of gaussians ``begin`` to ``end`` to all ``d_*``; ``sums`` [M, 10] lie at ``rank`` [N] (-1: unseen).
+    """Add the gradients of gaussians ``begin`` to ``end`` to all ``d_*``; ``sums`` [M, 16] lie at ``rank`` [N] (-1: unseen).
 
     ``d_views`` [G, 3, 4] and ``d_lens`` [4] (fx, fy, cx, cy) are this range's alone.
     """
@@ -212,9 +214,9 @@ def project_back(
         across, body = spread(u, v, z, turn, lens), scaled(r, s)
         image = times(across, body)
         a, b, c, determinant = flat(image)
-        g_x, g_y, g_a, g_b, g_c = conic_back(a, b, c, determinant, (h[0], h[1], h[2], h[3], h[4], h[5]))
+        g_x, g_y, g_a, g_b, g_c = conic_back(a, b, c, determinant, (h[H], h[H_X], h[H_Y], h[H_XX], h[H_XY], h[H_YY]))
         opacity = 1 / (1 + math.exp(-logits[i]))
-        d_logits[i] += h[0] * (1 - opacity)
+        d_logits[i] += h[H] * (1 - opacity)
         # covariance = image image^T, image = across body
         g_image = (
             2 * (g_a * image[0] + g_b * image[3]), 2 * (g_a * image[1] + g_b * image[4]), 2 * (g_a * image[2] + g_b * image[5]),
@@ -233,7 +235,7 @@ def project_back(
         g_u = -px * (g_across[0] * turn[6] + g_across[1] * turn[7] + g_across[2] * turn[8])
         g_v = -py * (g_across[3] * turn[6] + g_across[4] * turn[7] + g_across[5] * turn[8])
         g_point_x, g_point_y = px * g_x, py * g_y
-        g_point_z = h[9] - (px * g_px + py * g_py) / z - (px * x * g_x + py * y * g_y) / z
+        g_point_z = h[G_DEPTH] - (px * g_px + py * g_py) / z - (px * x * g_x + py * y * g_y) / z
         if inside_u:
             g_point_x += g_u / z
             g_point_z -= g_u * u / z
@@ -252,7 +254,7 @@ def project_back(
         d_lens[3] += g_y
         # the line of sight turns with the group
         direction = sight((x, y, z), turn)
-        g_direction = colour_back(sh, i, direction, (h[6], h[7], h[8]), basis, weights, d_sh)
+        g_direction = colour_back(sh, i, direction, (h[G_RED], h[G_GREEN], h[G_BLUE]), basis, weights, d_sh)
         along = g_direction[0] * direction[0] + g_direction[1] * direction[1] + g_direction[2] * direction[2]
         s0 = (g_direction[0] - along * direction[0]) * direction[3]
         s1 = (g_direction[1] - along * direction[1]) * direction[3]

@@ -103,7 +103,11 @@ def write_case(path: Path, case: Case, variant: str = FIRST) -> None:
     values |= {"proposals_10hz": case.inputs["proposals"], "variant": np.array(variant)}
     values |= {f"expected_{name}": value for name, value in case.expected.items()}
     values |= {} if case.human is None else {"human_10hz": case.human}
-    np.savez_compressed(path, allow_pickle=False, **values)
+    for name, value in values.items():  # before numpy 2, savez_compressed itself knows no allow_pickle
+        require(
+            not np.asarray(value).dtype.hasobject, f"dtype {np.asarray(value).dtype}", name, "give numbers, text or truth values"
+        )
+    np.savez_compressed(path, **values)
 
 
 def _load(path: Path) -> dict[str, Array]:

@@ -21,7 +21,7 @@ from wetoolkit_driving.pdm import kernels_judge as judge
 from wetoolkit_driving.pdm.kernels_comfort import make_filters
 from wetoolkit_driving.pdm.kernels_judge import Found, Ready
 from wetoolkit_driving.pdm.kernels_route import index_line
-from wetoolkit_driving.pdm.kernels_tracks import watch
+from wetoolkit_driving.pdm.kernels_watch import watch
 from wetoolkit_driving.pdm.result import NEVER, Marks
 from wetoolkit_driving.pdm.scene import DT, PdmScene
 from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
@@ -29,7 +29,7 @@ from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-BLOCK = 128  # plans a thread takes at a time
+BLOCK = 512  # plans a thread takes at a time: to hand a scene to a kernel takes as long as judging a few plans
 
 
 def prepare(scene: PdmScene, variant: Variant = NAVSIM_1_1, steps: int = 41, dt: float = DT, every_state: bool = True) -> Ready:

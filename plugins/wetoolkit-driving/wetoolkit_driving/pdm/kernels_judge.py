@@ -6,7 +6,6 @@ would take longer than judging one car.
 
 from __future__ import annotations
 
-import math
 from typing import NamedTuple
 
 import numpy as np
@@ -19,7 +18,17 @@ from wetoolkit_driving.pdm.areas import Areas, in_several_lanes, search, within
 from wetoolkit_driving.pdm.grid import CROSSING, DRIVABLE, ROUTE, cell_at
 from wetoolkit_driving.pdm.kernels_comfort import Filters, comfortable
 from wetoolkit_driving.pdm.kernels_route import Route, advanced, direction, leaves_line
-from wetoolkit_driving.pdm.kernels_tracks import Traffic, angle_to, at_fault, first_meetings, sweep_ahead, touches_area
+from wetoolkit_driving.pdm.kernels_tracks import (
+    BESIDE,
+    IN_FRONT,
+    at_fault,
+    first_meetings,
+    gaps,
+    sector_of,
+    sweep_ahead,
+    touches_area,
+)
+from wetoolkit_driving.pdm.kernels_watch import CHUNK, Traffic, chunks
 from wetoolkit_driving.pdm.variants import Switches
 
 Double = NDArray[np.float64]
@@ -69,7 +78,7 @@ class Desk(NamedTuple):
     corners: Double  # [M, T, 4, 2]
     centre: Double  # [M, T, 2]
     outline: Double  # [M, T, 4] bounds of the box
-    sweep: Double  # [T, 4] and of its shifts ahead
+    sweep: Double  # [ceil(T / LANES) CHUNK] a trajectory's boxes with their ways ahead, see kernels_tracks
     shifted: Double  # [4, 2]
     comfort: Double  # [6, H + T, M]
     sums: Double  # [4, M]
@@ -82,7 +91,7 @@ class Desk(NamedTuple):
 def _desk(ready: Ready, steps: int) -> Desk:
     return Desk(
         new_slab(steps - 1), np.empty((LANES, steps, 5)), np.empty((LANES, steps, 2)), np.empty((LANES, steps, 4, 2)),
-        np.empty((LANES, steps, 2)), np.empty((LANES, steps, 4)), np.empty((steps, 4)), np.empty((4, 2)),
+        np.empty((LANES, steps, 2)), np.empty((LANES, steps, 4)), np.zeros(chunks(steps) * CHUNK), np.empty((4, 2)),
         np.empty((6, ready.past.shape[0] + steps, LANES)), np.empty((4, LANES)), np.empty(steps),
         np.empty((2, ready.areas.kind.shape[0]), np.int64), np.zeros(2, np.int64),
     )  # fmt: skip
@@ -216,16 +225,20 @@ def _bits_of(ready: Ready, desk: Desk, n: int, flags: Byte, t: int) -> int:
 def _others(ready: Ready, desk: Desk, rows: Found) -> None:
     """NC and TTC against every track that comes near: with each track, its first touch decides."""
     traffic, switches, extent = ready.traffic, ready.switches, ready.traffic.extent
+    seconds, spare = 0.1 * switches.ttc_frames, switches.ttc_spare
     for n in range(rows.flags.shape[0]):
         path, trig, corners, centre, outline = desk.path[n], desk.trig[n], desk.corners[n], desk.centre[n], desk.outline[n]
-        flags, value, step = rows.flags[n], rows.value[n], rows.step[n]
-        x0, y0, x1, y1 = sweep_ahead(path, trig, outline, 0.1 * switches.ttc_frames, desk.sweep)
+        flags, value, step, steps = rows.flags[n], rows.value[n], rows.step[n], rows.flags.shape[1]
+        x0, y0, x1, y1 = sweep_ahead(path, trig, centre, outline, ready.half, seconds, spare, desk.sweep)
         for k in range(extent.shape[0]):
             if extent[k, 0] <= x1 and extent[k, 2] >= x0 and extent[k, 1] <= y1 and extent[k, 3] >= y0:
+                worst = 0.0 if traffic.kind[k] <= 2 else 0.5  # of NC; a later touch than those known cannot make it worse
+                known = max(step[TOUCH], step[COLLISION]) if step[COLLISION] >= 0 and value[NC] <= worst else steps
+                close_end = step[CLOSE] if step[CLOSE] >= 0 else max(steps - spare, 0)
+                gaps(desk.sweep, ready.half[1], traffic.windows[k])
                 touch, close, frame = first_meetings(
                     path, trig, corners, centre, outline, desk.sweep, desk.shifted, ready.half, traffic.boxes, traffic.shape,
-                    traffic.valid, traffic.outlines, traffic.windows, k,
-                    switches.ttc_every, switches.ttc_frames, switches.ttc_spare,
+                    traffic.valid, traffic.outlines, k, switches.ttc_every, switches.ttc_frames, known, close_end,
                 )  # fmt: skip
                 if touch >= 0:
                     _blame(ready, desk, n, flags, k, touch, value, step)
@@ -239,7 +252,7 @@ def _blame(ready: Ready, desk: Desk, n: int, flags: Byte, k: int, t: int, value:
     if step[TOUCH] < 0 or t < step[TOUCH]:
         step[TOUCH] = t
     kind, box, clip = ready.traffic.kind[k], ready.traffic.boxes[t, k], ready.switches.clip_collision
-    fault = at_fault(desk.path[n, t], desk.corners[n, t], box, kind, ready.traffic.speed[k], clip)
+    fault = at_fault(desk.path[n, t], desk.trig[n, t], desk.corners[n, t], box, kind, ready.traffic.speed[k], clip)
     if fault == 1 or (fault == 2 and _bits_of(ready, desk, n, flags, t) & (MULTI_LANE | OFF_ROAD)):
         value[NC] = min(value[NC], 0.0 if kind <= 2 else 0.5)
         if step[COLLISION] < 0 or t < step[COLLISION]:
@@ -249,14 +262,12 @@ def _blame(ready: Ready, desk: Desk, n: int, flags: Byte, k: int, t: int, value:
 @inlined
 def _warn(ready: Ready, desk: Desk, n: int, flags: Byte, k: int, t: int, frame: int, value: Double, step: Int) -> None:
     """Write down whether the box of state t of car n, moved on so that it touches track k at ``frame``, violates TTC."""
-    angle = angle_to(desk.path[n, t], ready.traffic.boxes[frame, k], ready.switches.clip_ttc)
-    bad = angle < math.radians(30)
-    if not bad and not angle > math.radians(150):
+    sector = sector_of(desk.path[n, t], desk.trig[n, t], ready.traffic.boxes[frame, k], ready.switches.clip_ttc)
+    bad = sector == IN_FRONT
+    if sector == BESIDE:
         bad = _bits_of(ready, desk, n, flags, t) & (MULTI_LANE | OFF_ROAD | CROSSED) != 0
-    if bad:
-        value[TTC] = 0.0
-        if step[CLOSE] < 0 or t < step[CLOSE]:
-            step[CLOSE], step[CLOSER] = t, k
+    if bad:  # earlier than any other: nothing later was looked for
+        value[TTC], step[CLOSE], step[CLOSER] = 0.0, t, k
 
 
 @kernel

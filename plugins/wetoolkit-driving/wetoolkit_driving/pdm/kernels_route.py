@@ -15,6 +15,8 @@ Byte = NDArray[np.uint8]
 Int = NDArray[np.int64]
 
 CHUNK = 16  # segments that share a bounding box
+FEW = 4  # segments that are tried before a search
+LK_AWAY, LK_STATES = 0.5, 20  # metres from the centre line, states on end, as in ``score``
 
 
 class Route(NamedTuple):
@@ -89,15 +91,39 @@ def advanced(route: Route, centre: Double, hints: Int) -> float:
 
 @kernel
 def leaves_line(route: Route, centre: Double, flags: Byte, exempt: int) -> int:
-    """State that ends the first run of 20 more than 0.5 m off the line, -1 for none; states flagged ``exempt`` are skipped."""
-    run, hint = 0, 0
-    for t in range(centre.shape[0]):
+    """State that ends the first run of 20 more than 0.5 m off the line, -1 for none; states flagged ``exempt`` are skipped.
+
+    Whoever was found far off the line is still off it after less than that way; whoever is near a segment known to be about the
+    nearest is not off it. Only else is the nearest place looked for, and only while a run of 20 is still possible.
+    """
+    run, hint, x, y, spare, count = 0, 0, 0.0, 0.0, 0.0, centre.shape[0]
+    for t in range(count):
+        if run + count - t < LK_STATES:
+            break
         if flags[t] & exempt:
             continue
-        _, distance, hint = nearest(route, centre[t, 0], centre[t, 1], hint)
-        run = run + 1 if distance > 0.5 else 0
-        if run >= 20:
+        away = spare > 1e-6 and math.hypot(centre[t, 0] - x, centre[t, 1] - y) < spare - 1e-6
+        if not away:
+            segment = _segment_within(route.line, hint, centre[t, 0], centre[t, 1])
+            if segment >= 0:
+                hint, spare = segment, 0.0
+            else:
+                x, y = centre[t, 0], centre[t, 1]
+                _, distance, hint = nearest(route, x, y, hint)
+                away, spare = distance > LK_AWAY, distance - LK_AWAY
+        run = run + 1 if away else 0
+        if run >= LK_STATES:
             return t
+    return -1
+
+
+@kernel
+def _segment_within(line: Double, hint: int, x: float, y: float) -> int:
+    """One of the next few segments from ``hint`` on that is at most 0.5 m from the point, -1 for none of them."""
+    for i in range(hint, min(hint + FEW, line.shape[0] - 1)):
+        square, _ = _to_segment(line, i, x, y)
+        if math.sqrt(square) <= LK_AWAY:
+            return i
     return -1
 
 

@@ -1,105 +1,56 @@
 """Kernels of the two sub-metrics that look at the others: collisions (section 6) and time to collision (section 8).
 
-Bounding boxes are compared first: a trajectory's with a track's over all frames, then a state's with a track's over the frames it
-is tested against, then box with box; then rectangle with rectangle along their axes. The exact test of two quadrilaterals comes
-last, for those that all but touch. The filters are a hair too wide, never too narrow.
+Three filters come before the exact test of two quadrilaterals, each a hair too wide, never too narrow: a trajectory's bounds
+against a track's over all frames; what a state's box sweeps on its way ahead against what holds the track in the frames it is
+tested against, two rectangles along their axes, for all states at once; and rectangle against rectangle. The exact test is left
+with those that all but touch. States are looked at only as long as what is found there can change a result.
 """
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from wetoolkit_driving.dynamics_lanes import LANES
 from wetoolkit_driving.geometry import segment_touches_quad
 from wetoolkit_driving.jit import inlined, kernel
 from wetoolkit_driving.pdm.areas import Areas, inside_area
+from wetoolkit_driving.pdm.kernels_watch import (
+    AXIS_X,
+    AXIS_Y,
+    CENTRE_X,
+    CENTRE_Y,
+    CHUNK,
+    GAP,
+    HALF_LENGTH,
+    HALF_WIDTH,
+    SLACK,
+    place_of,
+)  # fmt: skip
 
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
-Byte = NDArray[np.uint8]
 
-SLACK = 1e-6  # metres
-
-
-class Traffic(NamedTuple):
-    """K tracks over F frames, with their bounds (x min, y min, x max, y max)."""
-
-    boxes: Double  # [F, K, 4, 2]
-    valid: Bool  # [F, K]
-    kind: Byte  # [K]
-    speed: Double  # [K] m/s at first sight
-    shape: Double  # [F, K, 6] centre, direction of the length, half length and half width; NaN where a box is no rectangle
-    outlines: Double  # [F, K, 4]
-    windows: Double  # [T, K, 4] over the frames that state t is tested against; inside out where there is none
-    extent: Double  # [K, 4] over all frames
+IN_FRONT, BESIDE, BEHIND = 0, 1, 2
+COS_30 = math.cos(math.radians(30))
 
 
 @kernel
-def bounds_of(quads: Double) -> Double:
-    """[M, 4] x min, y min, x max, y max of quads [M, 4, 2]."""
-    bounds = np.empty((quads.shape[0], 4))
-    for m in range(quads.shape[0]):
-        for axis in range(2):
-            a, b, c, d = quads[m, 0, axis], quads[m, 1, axis], quads[m, 2, axis], quads[m, 3, axis]
-            bounds[m, axis] = min(min(a, b), min(c, d))
-            bounds[m, 2 + axis] = max(max(a, b), max(c, d))
-    return bounds
-
-
-@kernel
-def shapes_of(quads: Double) -> Double:
-    """[M, 6] as ``Traffic.shape`` of quads [M, 4, 2] (FL, RL, RR, FR)."""
-    shape = np.empty((quads.shape[0], 6))
-    for m in range(quads.shape[0]):
-        x, y = quads[m, :, 0].mean(), quads[m, :, 1].mean()
-        fx, fy = (quads[m, 0, 0] - quads[m, 1, 0]) / 2, (quads[m, 0, 1] - quads[m, 1, 1]) / 2
-        lx, ly = (quads[m, 0, 0] - quads[m, 3, 0]) / 2, (quads[m, 0, 1] - quads[m, 3, 1]) / 2
-        length, width = math.hypot(fx, fy), math.hypot(lx, ly)
-        straight = abs(fx * lx + fy * ly) <= 1e-8 * length * width and fx * ly - fy * lx > 0
-        corner = abs(x + fx + lx - quads[m, 0, 0]) + abs(y + fy + ly - quads[m, 0, 1])  # a parallelogram's is where it should be
-        corner += abs(x - fx - lx - quads[m, 2, 0]) + abs(y - fy - ly - quads[m, 2, 1])
-        shape[m, 0], shape[m, 1], shape[m, 4], shape[m, 5] = x, y, length, width
-        shape[m, 2], shape[m, 3] = (fx / length, fy / length) if length > 0 else (1.0, 0.0)
-        if not (straight and corner < SLACK / 10 and length < 1e3):
-            shape[m, 4], shape[m, 5] = np.nan, np.nan
-    return shape
-
-
-@kernel
-def watch(boxes: Double, valid: Bool, kind: Byte, speed: Double, steps: int, every: int, frames: int, spare: int) -> Traffic:
-    """Traffic for trajectories of ``steps`` states that look 0, every, .. frames ahead in all but the last ``spare`` states."""
-    count = valid.shape[1]
-    outlines = bounds_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], count, 4)
-    windows, extent = np.empty((steps, count, 4)), np.empty((count, 4))
-    windows[:, :, :2], windows[:, :, 2:] = np.inf, -np.inf
-    extent[:, :2], extent[:, 2:] = np.inf, -np.inf
-    for t in range(steps):
-        for f in range(0, frames + 1 if t < steps - spare else 1, every):
-            for k in range(count):
-                if valid[t + f, k]:
-                    for axis in range(2):
-                        windows[t, k, axis] = min(windows[t, k, axis], outlines[t + f, k, axis])
-                        windows[t, k, 2 + axis] = max(windows[t, k, 2 + axis], outlines[t + f, k, 2 + axis])
-                        extent[k, axis] = min(extent[k, axis], outlines[t + f, k, axis])
-                        extent[k, 2 + axis] = max(extent[k, 2 + axis], outlines[t + f, k, 2 + axis])
-    shape = shapes_of(boxes.reshape(-1, 4, 2)).reshape(boxes.shape[0], count, 6)
-    return Traffic(boxes, valid, kind, speed, shape, outlines, windows, extent)
-
-
-@kernel
-def sweep_ahead(path: Double, trig: Double, outline: Double, seconds: float, sweep: Double) -> tuple[float, float, float, float]:
-    """Bounds of all that a trajectory's boxes and their shifts ahead cover; ``sweep`` [T, 4] is filled with each state's."""
+def sweep_ahead(
+    path: Double, trig: Double, centre: Double, outline: Double, half: Double, seconds: float, spare: int, sweep: Double
+) -> tuple[float, float, float, float]:
+    """Bounds of all that a trajectory's boxes and their shifts ahead cover; ``sweep`` is filled with each state's rectangle."""
     x0, y0, x1, y1 = np.inf, np.inf, -np.inf, -np.inf
     for t in range(path.shape[0]):
-        way = seconds * (abs(path[t, 3]) + abs(path[t, 4]))  # at least the speed
-        dx, dy = way * trig[t, 0], way * trig[t, 1]
-        sweep[t, 0], sweep[t, 1] = outline[t, 0] + min(dx, 0.0) - SLACK, outline[t, 1] + min(dy, 0.0) - SLACK
-        sweep[t, 2], sweep[t, 3] = outline[t, 2] + max(dx, 0.0) + SLACK, outline[t, 3] + max(dy, 0.0) + SLACK
-        x0, y0, x1, y1 = min(x0, sweep[t, 0]), min(y0, sweep[t, 1]), max(x1, sweep[t, 2]), max(y1, sweep[t, 3])
-    return x0, y0, x1, y1
+        way = seconds * (abs(path[t, 3]) + abs(path[t, 4])) if t < path.shape[0] - spare else 0.0  # at least the speed
+        dx, dy, at = way * trig[t, 0], way * trig[t, 1], place_of(t)
+        sweep[at + CENTRE_X], sweep[at + CENTRE_Y] = centre[t, 0] + 0.5 * dx, centre[t, 1] + 0.5 * dy
+        sweep[at + AXIS_X], sweep[at + AXIS_Y], sweep[at + HALF_LENGTH] = trig[t, 0], trig[t, 1], half[0] + 0.5 * way
+        x0, y0 = min(x0, outline[t, 0] + min(dx, 0.0)), min(y0, outline[t, 1] + min(dy, 0.0))
+        x1, y1 = max(x1, outline[t, 2] + max(dx, 0.0)), max(y1, outline[t, 3] + max(dy, 0.0))
+    return x0 - SLACK, y0 - SLACK, x1 + SLACK, y1 + SLACK
 
 
 @inlined
@@ -115,25 +66,32 @@ def apart(a: Double, t: int, b: Double, f: int, k: int, dx: float, dy: float) ->
 
 
 @inlined
-def angle_to(state: Double, box: Double, clip: bool) -> float:
-    """Angle between the heading and the way from the rear axle to a box's centroid; NaN where rounding goes above 1 unclipped."""
+def sector_of(state: Double, trig: Double, box: Double, clip: bool) -> int:
+    """Where a box's centroid is from the rear axle: IN_FRONT (under 30 degrees from the heading), BEHIND (over 150) or BESIDE.
+
+    Clear cases need no angle. One dead ahead does: unclipped, rounding above 1 makes it NaN, which is neither ahead nor behind.
+    """
     dx = (box[0, 0] + box[1, 0] + box[2, 0] + box[3, 0]) / 4 - state[0]
     dy = (box[0, 1] + box[1, 1] + box[2, 1] + box[3, 1]) / 4 - state[1]
     norm = math.sqrt(dx * dx + dy * dy)
-    dot = math.cos(state[2]) * (dx / norm) + math.sin(state[2]) * (dy / norm)  # the last bit decides: not ``cos_sin``
+    dot = (trig[0] * dx + trig[1] * dy) / norm
+    if abs(abs(dot) - COS_30) > 1e-9 and abs(dot) < 1 - 1e-9:
+        return IN_FRONT if dot > COS_30 else (BEHIND if dot < -COS_30 else BESIDE)
+    dot = math.cos(state[2]) * (dx / norm) + math.sin(state[2]) * (dy / norm)  # the last bit decides: no ``cos_sin`` here
     if clip:
         dot = min(max(dot, -1.0), 1.0)
-    return math.acos(dot) if -1.0 <= dot <= 1.0 else np.nan
+    angle = math.acos(dot) if -1.0 <= dot <= 1.0 else np.nan
+    return IN_FRONT if angle < math.radians(30) else (BEHIND if angle > math.radians(150) else BESIDE)
 
 
 @inlined
-def at_fault(state: Double, corners: Double, box: Double, kind: int, first_speed: float, clip: bool) -> int:
+def at_fault(state: Double, trig: Double, corners: Double, box: Double, kind: int, first_speed: float, clip: bool) -> int:
     """Whose fault a touch is: 0 not the ego's, 1 the ego's, 2 the ego's where it is in several lanes or off the road."""
     if _speed(state[3], state[4]) <= 0.05:
         return 0
     if kind > 2 or first_speed <= 0.05:
         return 1
-    if angle_to(state, box, clip) > math.radians(150):
+    if sector_of(state, trig, box, clip) == BEHIND:
         return 0
     return 1 if segment_touches_quad(corners[0, 0], corners[0, 1], corners[3, 0], corners[3, 1], box) else 2
 
@@ -169,59 +127,70 @@ def _beyond_its_edge(a: Double, b: Double, f: int, k: int) -> bool:
 
 
 @inlined
-def gap_between(x: float, y: float, cos: float, sin: float, half: Double, shape: Double, f: int, k: int) -> float:
-    """How far two rectangles are apart along that one of their four axes where it is most, below 0 where they overlap; NaN unknown.
-
-    The first has its centre at (x, y) and half its length and width in ``half``, the second is shape[f, k].
-    """
-    dx, dy = shape[f, k, 0] - x, shape[f, k, 1] - y
-    ux, uy, length, width = shape[f, k, 2], shape[f, k, 3], shape[f, k, 4], shape[f, k, 5]
+def gap_between(
+    x: float, y: float, cos: float, sin: float, length: float, width: float,
+    its_x: float, its_y: float, ux: float, uy: float, its_length: float, its_width: float,
+) -> float:  # fmt: skip
+    """How far two rectangles (centre, direction, half length and width) are apart along that one of their four axes where it is
+    most, below 0 where they overlap; NaN unknown."""
+    dx, dy = its_x - x, its_y - y
     same, cross = abs(cos * ux + sin * uy), abs(cos * uy - sin * ux)
-    ahead = abs(dx * cos + dy * sin) - half[0] - length * same - width * cross
-    aside = abs(dy * cos - dx * sin) - half[1] - length * cross - width * same
-    its_ahead = abs(dx * ux + dy * uy) - length - half[0] * same - half[1] * cross
-    its_aside = abs(dy * ux - dx * uy) - width - half[0] * cross - half[1] * same
+    ahead = abs(dx * cos + dy * sin) - length - its_length * same - its_width * cross
+    aside = abs(dy * cos - dx * sin) - width - its_length * cross - its_width * same
+    its_ahead = abs(dx * ux + dy * uy) - its_length - length * same - width * cross
+    its_aside = abs(dy * ux - dx * uy) - its_width - length * cross - width * same
     return max(max(ahead, aside), max(its_ahead, its_aside))
+
+
+@kernel
+def gaps(sweep: Double, width: float, window: Double) -> None:
+    """Write how far each state's sweep, ``width`` half as wide as the car, is from what holds one track."""
+    for chunk in range(0, sweep.shape[0], CHUNK):
+        own, its = sweep[chunk : chunk + CHUNK], window[chunk : chunk + CHUNK]
+        for b in range(LANES):
+            own[GAP + b] = gap_between(
+                own[CENTRE_X + b], own[CENTRE_Y + b], own[AXIS_X + b], own[AXIS_Y + b], own[HALF_LENGTH + b], width,
+                its[CENTRE_X + b], its[CENTRE_Y + b], its[AXIS_X + b], its[AXIS_Y + b], its[HALF_LENGTH + b], its[HALF_WIDTH + b],
+            )  # fmt: skip
 
 
 @inlined
 def first_meetings(
     path: Double, trig: Double, corners: Double, centre: Double, outline: Double, sweep: Double, shifted: Double, half: Double,
-    boxes: Double, shape: Double, valid: Bool, outlines: Double, windows: Double, k: int, every: int, frames: int, spare: int,
+    boxes: Double, shape: Double, valid: Bool, outlines: Double, k: int, every: int, frames: int, touch_end: int, close_end: int,
 ) -> tuple[int, int, int]:  # fmt: skip
     """(first state that touches track k, first state whose box, moved on at its speed, touches it, the frame of that); -1: never.
 
-    ``shifted`` [4, 2] is scratch. Arrays come one by one: a tuple of them would be counted anew at each call.
+    Looked for before the states ``touch_end`` and ``close_end``. ``sweep`` has had its ``gaps``; ``shifted`` [4, 2] is scratch.
+    Arrays come one by one: a tuple of them would be counted anew at each call.
     """
     touch, close, frame = -1, -1, -1
-    steps = path.shape[0]
-    for t in range(steps):
-        if (
-            sweep[t, 0] > windows[t, k, 2] or sweep[t, 2] < windows[t, k, 0]
-            or sweep[t, 1] > windows[t, k, 3] or sweep[t, 3] < windows[t, k, 1]
-        ):  # fmt: skip
+    for t in range(max(touch_end, close_end)):
+        if sweep[place_of(t) + GAP] > SLACK:
             continue
         speed = _speed(path[t, 3], path[t, 4])
-        looking = close < 0 and t < steps - spare and speed >= 0.005
-        for f in range(0, frames + 1 if looking else 1, every):
+        looking = close < 0 and t < close_end and speed >= 0.005
+        touching = touch < 0 and t < touch_end
+        for f in range(0, frames + 1 if looking else (1 if touching else 0), every):
             if (f > 0 and close >= 0) or not valid[t + f, k]:
                 continue
             dx, dy = trig[t, 0] * speed * f * 0.1, trig[t, 1] * speed * f * 0.1
             if apart(outline, t, outlines, t + f, k, dx, dy):
                 continue
-            gap = gap_between(centre[t, 0] + dx, centre[t, 1] + dy, trig[t, 0], trig[t, 1], half, shape, t + f, k)
+            gap = gap_between(
+                centre[t, 0] + dx, centre[t, 1] + dy, trig[t, 0], trig[t, 1], half[0], half[1], shape[t + f, k, 0],
+                shape[t + f, k, 1], shape[t + f, k, 2], shape[t + f, k, 3], shape[t + f, k, 4], shape[t + f, k, 5],
+            )  # fmt: skip
             meets = gap < -SLACK
             if not meets and not gap > SLACK:  # too near to tell, or no rectangle
                 for c in range(4):
                     shifted[c, 0], shifted[c, 1] = corners[t, c, 0] + dx, corners[t, c, 1] + dy
                 meets = not _beyond_an_edge(shifted, boxes, t + f, k) and not _beyond_its_edge(shifted, boxes, t + f, k)
             if meets:
-                if f == 0 and touch < 0:
+                if f == 0 and touching:
                     touch = t
                 if looking and close < 0:
                     close, frame = t, t + f
-        if touch >= 0 and close >= 0:
-            break
     return touch, close, frame
 
 

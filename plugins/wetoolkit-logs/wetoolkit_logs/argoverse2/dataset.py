@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from wetoolkit_driving.sensors import Sensors
+
 from wetoolkit.errors import DataError
+from wetoolkit.types import Ref
 from wetoolkit_logs import motion, scenes
-from wetoolkit_logs.argoverse2 import tracks
+from wetoolkit_logs.argoverse2 import sensors, tracks
 from wetoolkit_logs.index import Source
-from wetoolkit_logs.recording import Recording, blamed
+from wetoolkit_logs.recording import DT, Recording, blamed
 from wetoolkit_logs.scenes import SceneConfig, SceneDataset
 from wetoolkit_logs.window import SceneData
 
@@ -66,6 +69,23 @@ class Argoverse2(SceneDataset[Argoverse2Config]):
             if boxes is None:
                 raise DataError("no boxes", file=source.name, field="annotations.feather", way_out="fetch the log again")
             return tracks.log(boxes, files[0], archive, limit)
+
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+        """Images and sweeps of a window or of a whole recording; none for scenarios. Errors: ``DataError``, ``UnknownName``."""
+        scene, now, start, stop = self._stretch(ref)
+        head, data = self._sources[self._known()[scene].file].files[0], self._scene(scene)
+        if head.name != POSES or data.height is None:
+            return Sensors((), (), ())
+        x, y = data.ego.states[now, :2].tolist()
+        begin = data.begin + round(start * DT * 1e9)
+        span = sensors.Span(begin, (stop - 1 - start) * DT, (x, y, float(data.height[now])))
+        return sensors.sensors(head.parent, head, span, cameras, self.config.file_limit << 20)
+
+    def sensed(self) -> str:
+        """Cameras and lidar, by the logs that have any."""
+        logs = [names for source in self.sources() if (names := sensors.names(source.files[0].parent))]
+        kinds = sorted({name for found in logs for name in found})
+        return f"{', '.join(kinds)} in {len(logs)} logs" if logs else "none"
 
     def prepared(self, recording: Recording) -> SceneData:
         """The ego's states from its rear axle, which is the origin of its frame; the map as it is."""

@@ -19,6 +19,7 @@ from wetoolkit_driving.types import AgentClass, Vehicle
 from wetoolkit.errors import DataError
 from wetoolkit_logs import motion
 from wetoolkit_logs.argoverse2.maps import features
+from wetoolkit_logs.argoverse2.sensors import AXLE
 from wetoolkit_logs.argoverse2.tables import POSE, flat, table, transforms
 from wetoolkit_logs.recording import DT, Recording, Track
 
@@ -54,32 +55,40 @@ def log(annotations: Path, poses: Path, archive: Path, limit: int) -> Recording:
     """The recording of a sensor log, one step a time stamp of its annotations."""
     counts: Counter[str] = Counter()
     boxes = table(annotations, (*BOX, *POSE), limit)
-    known = table(poses, POSE, limit)
-    twice = known["timestamp_ns"].is_duplicated().sum()
-    counts["poses_of_one_time_left_out"] += twice
-    known = known.unique("timestamp_ns", keep="first", maintain_order=True).sort("timestamp_ns")
     stamps = np.unique(boxes["timestamp_ns"].to_numpy())
     steps = _steps(stamps, annotations)
+    ego_to_city = _poses_at(stamps, poses, limit, counts)  # [n, 4, 4]
+    ego = _ego(ego_to_city, steps)
+    boxes = boxes.filter(pl.col("category") != "EGO_VEHICLE")
+    row = np.searchsorted(stamps, boxes["timestamp_ns"].to_numpy())
+    placed = flat(ego_to_city[row] @ transforms(boxes, annotations))
+    keys = boxes.select(name="track_uuid", kind="category", step=steps[row], row=pl.int_range(pl.len()))
+    size = boxes.select("length_m", "width_m", "height_m").to_numpy()
+    others = _tracks(keys, placed, None, size, len(ego.pose), counts)
+    height = np.interp(np.arange(len(ego.pose)), steps, ego_to_city[:, 2, 3] - AXLE)
+    name, seen = annotations.parent.name, {what: count for what, count in counts.items() if count}
+    return Recording(name, name, "argoverse2", len(ego.pose), ego, others, {}, features(archive), seen, int(stamps[0]), height)
+
+
+def _poses_at(stamps: NDArray[np.int64], poses: Path, limit: int, counts: Counter[str]) -> Double:
+    """Ego to city [n, 4, 4] at the time stamps. Errors: ``DataError`` where there is no pose at one of them."""
+    known = table(poses, POSE, limit)
+    counts["poses_of_one_time_left_out"] += len(known) - known["timestamp_ns"].n_unique()
+    known = known.unique("timestamp_ns", keep="first", maintain_order=True).sort("timestamp_ns")
     there = np.searchsorted(known["timestamp_ns"].to_numpy(), stamps).clip(max=len(known) - 1)
     missing = known["timestamp_ns"].to_numpy()[there] != stamps
     if missing.any():
         raise DataError(f"no pose at {missing.sum()} of {len(stamps)} annotated times", file=str(poses),
                         field=f"timestamp_ns {stamps[missing][0]}", way_out="fetch the file again")  # fmt: skip
-    ego_to_city = transforms(known, poses)[there]  # [n, 4, 4]
+    return np.asarray(transforms(known, poses)[there], np.float64)
+
+
+def _ego(ego_to_city: Double, steps: NDArray[np.int64]) -> Track:
+    """The ego at those steps; its velocity is derived later."""
     pose, velocity = np.zeros((steps[-1] + 1, 3)), np.zeros((steps[-1] + 1, 2))
     pose[steps] = flat(ego_to_city)
     valid = np.isin(np.arange(len(pose)), steps)
-    ego = Track("ego", AgentClass.VEHICLE, pose, velocity, valid, (FUSION.length, FUSION.width, FUSION.height))
-    boxes = boxes.filter(pl.col("category") != "EGO_VEHICLE")
-    place = np.searchsorted(stamps, boxes["timestamp_ns"].to_numpy())
-    matrices = ego_to_city[place] @ transforms(boxes, annotations)
-    rows = pl.DataFrame({
-        "name": boxes["track_uuid"], "kind": boxes["category"], "step": steps[place], "row": np.arange(len(boxes)),
-    })  # fmt: skip
-    size = boxes.select("length_m", "width_m", "height_m").to_numpy()
-    others = _tracks(rows, flat(matrices), None, size, len(pose), counts)
-    return Recording(annotations.parent.name, annotations.parent.name, "argoverse2", len(pose), ego, others, {}, features(archive),
-                     {name: n for name, n in counts.items() if n})  # fmt: skip
+    return Track("ego", AgentClass.VEHICLE, pose, velocity, valid, (FUSION.length, FUSION.width, FUSION.height))
 
 
 def _steps(stamps: NDArray[np.int64], path: Path) -> NDArray[np.int64]:
@@ -124,28 +133,30 @@ def _tracks(
     """Tracks in order of their ids, of rows with name, kind, step and row; velocities are fitted where not told."""
     first = rows.unique(["name", "step"], keep="first", maintain_order=True)
     counts["boxes_of_one_time_left_out"] += len(rows) - len(first)
-    told = pose if velocity is None else np.hstack([pose, velocity])
-    finite = np.isfinite(told).all(1)
+    finite = np.isfinite(pose if velocity is None else np.hstack([pose, velocity])).all(1)
     counts["nan_poses_marked_invalid"] += int((~finite).sum())
     found = []
     for (name,), group in sorted(first.group_by(["name"], maintain_order=True), key=lambda item: str(item[0][0])):
-        row = group["row"].to_numpy()
-        row, at = row[finite[row]], group["step"].to_numpy()[finite[row]]
-        if not len(row):
+        group = group.filter(finite[group["row"].to_numpy()])
+        if not len(group):
             counts["tracks_never_seen"] += 1
             continue
-        valid = np.zeros(steps, bool)
-        valid[at] = True
-        poses, speeds = np.zeros((steps, 3)), np.zeros((steps, 2))
-        poses[at] = pose[row]
-        if velocity is not None:
-            speeds[at] = velocity[row]
-        else:
-            for start, stop in motion.runs(valid):
-                speeds[start:stop] = motion.derivative(poses[start:stop, :2])
-        body = np.nan_to_num(np.median(size[row], 0))
-        counts["boxes_without_extent"] += bool(min(body) <= 0)
-        counts["one_step_tracks"] += len(row) == 1
-        kind = CLASSES.get(str(group["kind"][0]), AgentClass.GENERIC_OBJECT)
-        found.append(Track(str(name), kind, poses, speeds, valid, (float(body[0]), float(body[1]), float(body[2]))))
+        track = _track(str(name), group, pose, velocity, size, steps)
+        counts["boxes_without_extent"] += min(track.size) <= 0
+        counts["one_step_tracks"] += len(group) == 1
+        found.append(track)
     return tuple(found)
+
+
+def _track(name: str, group: pl.DataFrame, pose: Double, velocity: Double | None, size: Double, steps: int) -> Track:
+    """The track of a group of rows."""
+    row, at = group["row"].to_numpy(), group["step"].to_numpy()
+    valid, poses, speeds = np.zeros(steps, bool), np.zeros((steps, 3)), np.zeros((steps, 2))
+    valid[at], poses[at] = True, pose[row]
+    if velocity is not None:
+        speeds[at] = velocity[row]
+    else:
+        for start, stop in motion.runs(valid):
+            speeds[start:stop] = motion.derivative(poses[start:stop, :2])
+    length, width, height = np.nan_to_num(np.median(size[row], 0)).tolist()
+    return Track(name, CLASSES.get(str(group["kind"][0]), AgentClass.GENERIC_OBJECT), poses, speeds, valid, (length, width, height))

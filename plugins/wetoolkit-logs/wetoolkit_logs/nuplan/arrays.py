@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import tempfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -18,9 +19,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import save
-
-from wetoolkit.errors import StoreError
-from wetoolkit.store import write_atomic
 
 FORMAT = 1  # of everything kept: a change of what the arrays mean counts it up
 _KINDS = {"F64": "<f8", "F32": "<f4", "I64": "<i8", "I32": "<i4", "U64": "<u8", "U32": "<u4", "U8": "u1", "BOOL": "?", "I16": "<i2"}
@@ -62,18 +60,22 @@ def kept(files: Sequence[Path], kind: str, build: Callable[[], Arrays], cache: b
     made = build()
     try:
         write(path, made)
-    except StoreError:
+    except OSError:
         return made
     return read(path) or made
 
 
 def write(path: Path, arrays: Arrays) -> None:
-    """All or nothing."""
+    """All or nothing; not synced, since a file that a power cut leaves in pieces is noticed by its CRC and made again."""
     solid = {name: np.require(array, requirements=["C"]) for name, array in arrays.arrays.items()}
     crc = 0
     for name in sorted(solid):
         crc = zlib.crc32(solid[name].tobytes(), crc)
-    write_atomic(path, save(solid, metadata={"facts": json.dumps(arrays.facts), "crc": str(crc)}))
+    data = save(solid, metadata={"facts": json.dumps(arrays.facts), "crc": str(crc)})
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".part", delete=False) as file:
+        file.write(data)
+    Path(file.name).replace(path)
 
 
 def read(path: Path) -> Arrays | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import sqlite3
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +41,24 @@ def ask(base: sqlite3.Connection, tokens: Sequence[bytes], tracks: Mapping[bytes
     step = np.repeat(np.arange(len(tokens)), count)
     if not rows:
         return Boxes(step, np.zeros(0, np.int32), np.zeros((0, 5)))
-    names, *columns = zip(*rows, strict=True)
+    flat = list(chain.from_iterable(rows))
+    names, *columns = (flat[k :: len(rows[0])] for k in range(len(rows[0])))
     return _sound(step, np.array([tracks.get(name, -1) for name in names], np.int32), columns)
 
 
 def _sound(step: NDArray[np.int64], track: NDArray[np.int32], columns: Sequence[Any]) -> Boxes:
     """Without boxes of unknown tracks, and those whose place is not told."""
-    numbers = np.array(columns, np.float64).T
+    try:
+        numbers = np.stack([np.frombuffer(array("d", column)) for column in columns], 1)
+    except TypeError:  # something is NULL or text
+        numbers = np.array([[number(value) for value in column] for column in columns]).T
     sound = (track >= 0) & np.isfinite(numbers).all(1)
     return Boxes(step, track, numbers) if sound.all() else Boxes(step[sound], track[sound], numbers[sound])
+
+
+def number(value: Any) -> float:
+    """A number that a row holds; not one (NaN) where it holds nothing or a text."""
+    return float(value) if isinstance(value, int | float) else np.nan
 
 
 def read_boxes(path: Path, tokens: NDArray[np.uint64], tracks: NDArray[np.uint64]) -> Arrays:
@@ -64,7 +75,7 @@ def read_boxes(path: Path, tokens: NDArray[np.uint64], tracks: NDArray[np.uint64
             of, name, *columns = zip(*part, strict=True)
             frame[here] = [frames.get(token, -1) for token in of]
             track[here] = [rows.get(token, -1) for token in name]
-            numbers[here] = np.array(columns, np.float64).T
+            numbers[here] = np.array([[number(value) for value in column] for column in columns]).T
     lost = {
         "boxes_of_no_frame": frame < 0, "boxes_of_no_track": track < 0, "boxes_without_a_place": ~np.isfinite(numbers).all(1),
     }  # fmt: skip

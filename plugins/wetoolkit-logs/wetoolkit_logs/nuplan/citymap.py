@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from wetoolkit_driving.types import RoadMap
 
 from wetoolkit.errors import DataError
-from wetoolkit_logs.nuplan.arrays import Arrays, kept
+from wetoolkit_logs.nuplan.arrays import Arrays, identity, kept
 from wetoolkit_logs.nuplan.mapindex import read_map
 from wetoolkit_logs.nuplan.schema import MAP_INDEX
 
@@ -33,13 +33,13 @@ class Part:
 
 
 class CityMap:
-    """A map by its file."""
+    """A map by its file, or by arrays that were made of something else."""
 
-    def __init__(self, path: Path, cache: bool = True) -> None:
-        if not path.is_file():
+    def __init__(self, path: Path, cache: bool = True, arrays: Arrays | None = None) -> None:
+        if arrays is None and not path.is_file():
             raise DataError("no such map", file=str(path), way_out="name the folder of the maps (`maps`, or $NUPLAN_MAPS_ROOT)")
         self.path = path
-        self.arrays: Arrays = kept([path], "map", lambda: read_map(path), cache)
+        self.arrays: Arrays = kept([path], "map", lambda: read_map(path), cache) if arrays is None else arrays
         self.counts: Mapping[str, int] = self.arrays.facts["counts"]
 
     @cached_property
@@ -56,6 +56,11 @@ class CityMap:
     def lane_of(self) -> Mapping[int, int]:
         """Lane fid -> row."""
         return {fid: k for k, fid in enumerate(self.arrays["lane_fid"].tolist())}
+
+    @cached_property
+    def block(self) -> Int:
+        """[L] number of each lane's roadblock (connector), from 0."""
+        return np.unique(self.arrays["lane_block_fid"], return_inverse=True)[1].reshape(-1)
 
     @cached_property
     def lanes_of_block(self) -> Mapping[int, list[int]]:
@@ -85,10 +90,25 @@ class CityMap:
         boxes = np.concatenate([self.arrays["lane_box"], self.arrays["area_box"]], 1)
         return float(np.hypot(*_away(boxes, place, place)).min())
 
+    def _lines_near(self, lanes: Int, place: Double, radius: float) -> NDArray[np.bool_]:
+        """Which lanes' centre lines come within ``radius`` metres of a place, not only the boxes around them."""
+        points, offset = _take(self.arrays["lane_xy"], self.arrays["lane_offset"], lanes)
+        if not len(lanes):
+            return np.zeros(0, bool)
+        step = np.diff(points, axis=0, append=points[-1:])
+        step[offset[1:] - 1] = 0.0  # no segment leads from one line to the next
+        aside = place - points
+        part = np.clip((aside * step).sum(1) / np.maximum((step**2).sum(1), 1e-12), 0, 1)
+        away = np.hypot(*(aside - part[:, None] * step).T)
+        near: NDArray[np.bool_] = np.minimum.reduceat(away, offset[:-1]) <= radius
+        return near
+
     def cut(self, low: Double, high: Double, radius: float, keep: NDArray[np.int32], origin: Double) -> Part:
         """What lies within ``radius`` metres of the box from ``low`` to ``high`` [2] each, and the lanes ``keep`` in any case."""
         a = self.arrays
         lane_near, area_near = (_near(a[name], low, high, radius) for name in ("lane_box", "area_box"))
+        if (low == high).all():
+            lane_near[lane_near] = self._lines_near(np.flatnonzero(lane_near), low, radius)
         lane_near[keep] = True
         lanes = np.flatnonzero(lane_near)
         body, block = a["lane_area"][lanes], a["lane_roadblock"][lanes]
@@ -138,6 +158,16 @@ def _take(values: NDArray[np.generic], offset: Int, items: Int) -> tuple[NDArray
     ends = np.cumsum(count)
     at = np.arange(ends[-1] if len(ends) else 0) + np.repeat(begin - ends + count, count)
     return values[at], np.concatenate([[0], ends]).astype(np.int32)
+
+
+@lru_cache(maxsize=4)
+def _city(path: Path, name: str, cache: bool) -> CityMap:
+    return CityMap(path, cache)
+
+
+def city_of(path: Path, cache: bool = True) -> CityMap:
+    """The map in a file as it is now; data sets of one process share it."""
+    return _city(path, identity(path) if path.is_file() else "", cache)
 
 
 def map_file(maps: Path, name: str) -> Path:

@@ -33,9 +33,10 @@ class NuPlanConfig(Config):
     stride: float = Field(0.5, ge=0.05, le=600, description="time between the windows of a log [s]")
     radius: float = Field(120.0, ge=30, le=10_000, description="the map reaches so far around the ego's present place [m]")
     tags: list[str] = Field([], description="only windows whose present frame has one of these scenario tags; empty: all")
-    boxes: Literal["auto", "ask", "arrays"] = Field(
+    boxes: Literal["auto", "ask", "arrays", "memory"] = Field(
         "auto",
-        description="boxes are asked frame by frame, or kept as arrays (a file a log in the user's cache folder); auto: above 5 Hz",
+        description="ask: boxes are asked frame by frame; arrays: all of a log at once, kept in the user's cache folder; "
+        "memory: not kept (for short logs); auto: arrays above 5 Hz",
     )
     bad_files: Literal["count", "error"] = Field("count", description="logs that cannot be read are counted by name, or an error")
     keep: int = Field(8, ge=1, description="so many logs stay open [1]")
@@ -44,4 +45,4 @@ class NuPlanConfig(Config):
     @property
     def arrays(self) -> bool:
         """Whether boxes are read from arrays."""
-        return self.boxes == "arrays" or (self.boxes == "auto" and self.rate > DIRECT)
+        return self.boxes in ("arrays", "memory") or (self.boxes == "auto" and self.rate > DIRECT)

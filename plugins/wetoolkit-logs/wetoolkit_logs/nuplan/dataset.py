@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,7 @@ from wetoolkit_logs.nuplan.selection import logs_of, presents
 from wetoolkit_logs.recording import blamed
 
 MAGIC = b"SQLite format 3\0"
+DAY = 86_400_000_000  # microseconds
 
 
 class NuPlan:
@@ -79,7 +81,8 @@ class NuPlan:
     def find(
         self, log: str = "", token: str = "", tag: str = "", between: tuple[int, int] | None = None, split: str = ""
     ) -> Sequence[Ref]:
-        """Windows at every frame of a log, with the token or tag, or at a time between two [microseconds, inclusive].
+        """Windows at every frame of a log, with the token or tag, or at a time between two [microseconds, inclusive; from the
+        log's first frame where they are less than a day].
 
         Empty where nothing fits. ``split`` (the first unless given) is what the Refs say; it decides on history and future.
         """
@@ -145,15 +148,18 @@ class NuPlan:
         blobs = sensors.folder_of(self.config.sensor_folder, self._folder.path)
         yield from check.defects(self._folder.paths(), self._folder.maps, blobs, self._folder.path)
 
+    @cached_property
+    def _step(self) -> Step:
+        return Step(f"dataset/{self.name}", f"wetoolkit-logs {__version__}", config_hash(self.config))
+
     def _scenario(self, ref: Ref, name: str, frames: NDArray[np.int64], now: int) -> Scenario[World]:
         log, way = self._folder.standing(name)
         with blamed(str(log.path)):
             world, origin = log.scene(
                 way, frames, now, 1 / self.config.rate, self.config.radius, ref.id == name, self.config.arrays
             )
-            step = Step(f"dataset/{self.name}", f"wetoolkit-logs {__version__}", config_hash(self.config))
             clock = Clock(1 / self.config.rate, now, world.steps)
-            lineage = Lineage(self.name, name, ref.id, (step,))
+            lineage = Lineage(self.name, name, ref.id, (self._step,))
             scenario = Scenario(ref.id, "driving", ref.split, name, clock, origin, lineage, world)
             scenario.validate()
         return scenario
@@ -196,6 +202,8 @@ class NuPlan:
         stride = self.config.stride if chosen.stride is None else chosen.stride
         found = presents(log, chosen, *self._spans(split), stride)
         if between is not None:
+            first = int(log.time[0]) if between[1] < DAY else 0
+            between = first + between[0], first + between[1]
             found = found[(log.time[found] >= between[0]) & (log.time[found] <= between[1])]
         return [Ref(f"{self.name}/{name}/{token:016x}", split, name) for token in log.index["token"][found].tolist()]
 

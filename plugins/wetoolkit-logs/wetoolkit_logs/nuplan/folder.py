@@ -10,7 +10,7 @@ from pathlib import Path
 from wetoolkit.errors import DataError
 from wetoolkit_logs.index import Head, unique
 from wetoolkit_logs.nuplan.arrays import cache_folder, identity
-from wetoolkit_logs.nuplan.citymap import CityMap, map_file, maps_folder
+from wetoolkit_logs.nuplan.citymap import CityMap, city_of, map_file, maps_folder
 from wetoolkit_logs.nuplan.config import NuPlanConfig
 from wetoolkit_logs.nuplan.logfile import Log
 from wetoolkit_logs.nuplan.way import Way
@@ -63,7 +63,7 @@ class Folder:
         if name in self._open:
             return self._open[name][0]
         file = self.known()[name].file
-        return Log(self.path if self.path.is_file() else self.path / file, self.config.cache)
+        return self._log(self.path if self.path.is_file() else self.path / file)
 
     def standing(self, name: str) -> tuple[Log, Way]:
         """A log on its map, from those that are open. Errors: ``DataError`` where it has none, or that of another city."""
@@ -71,7 +71,7 @@ class Folder:
             log = self.log(name)
             path = map_file(self.maps, log.facts["map"] or log.facts["location"]).resolve()
             if path not in self.cities:
-                self.cities[path] = CityMap(path, self.config.cache)
+                self.cities[path] = city_of(path, self.config.cache)
             log.attach(self.cities[path])
             self._open[name] = log, Way(log, self.cities[path])
         self._open.move_to_end(name)
@@ -81,13 +81,16 @@ class Folder:
 
     def indexed(self, path: Path) -> bool:
         """Whether all that windows of a log need is in the cache."""
-        kinds = ("frames", "boxes") if self.config.arrays else ("frames",)
+        kinds = ("frames", "boxes") if self.config.arrays and self.config.boxes != "memory" else ("frames",)
         return all((cache_folder() / f"{identity(path)}.{kind}.safetensors").is_file() for kind in kinds)
+
+    def _log(self, path: Path) -> Log:
+        return Log(path, self.config.cache, self.config.boxes != "memory")
 
     def _head(self, path: Path) -> Head:
         file = path.relative_to(self.path).as_posix() if path != self.path else path.name
         try:
-            log = Log(path, self.config.cache)
+            log = self._log(path)
             self._check_rate(log)
         except DataError as error:
             return Head(file, 0, 0, error=" ".join([error.what, *map(str, error.context.values())]))

@@ -132,7 +132,7 @@ def _joined(
     step = np.diff(time)
     usual = np.median(step)
     row = {token: k for k, token in enumerate(raw)}
-    after = np.array([-1 if token is None else row.get(token, -2) for token in following[:-1]])
+    after = np.array([row.get(token, -2) if token else -1 for token in following[:-1]])
     ordered = (after == -1) | (after == np.arange(1, len(time)))
     steady = (step > 0) & (step <= 1.5 * usual)
     moved = np.hypot(*np.diff(states[:, :2], axis=0).T) <= FASTEST * np.maximum(step, 0) / 1e6 + 1.0
@@ -146,7 +146,7 @@ def _joined(
 
 def _tracks(base: sqlite3.Connection, columns: Mapping[str, Any], counts: Counter[str]) -> tuple[dict[str, Any], list[str]]:
     rows = base.execute("SELECT t.token, c.name, t.length, t.width, t.height FROM track t LEFT JOIN category c "
-                        "ON c.token = t.category_token ORDER BY t.rowid").fetchall()  # fmt: skip
+                        "ON c.token = t.category_token ORDER BY t.token").fetchall()  # fmt: skip
     kind = [CATEGORIES.get(str(row[1]), AgentClass.GENERIC_OBJECT) for row in rows]
     counts["tracks_of_unknown_class"] += sum(str(row[1]) not in CATEGORIES for row in rows)
     size = np.array([row[2:] for row in rows], np.float64).reshape(-1, 3)

@@ -16,6 +16,8 @@ Int = NDArray[np.int64]
 Shapes = NDArray[Any]  # of shapely geometries
 Columns = dict[str, NDArray[Any]]  # column -> [n]; "geometry" holds Shapes
 HALF_WIDTH = 1.75  # metres: of lanes that have no polygon
+STOP = 0.4  # metres along the lane, of stop lines that are made
+LIGHT, UNKNOWN = 2, 5  # the devkit's types of stop lines: TRAFFIC_LIGHT, UNKNOWN
 ON_STOP_LINE = 3.0  # metres from a stop line to the beginning of the connector that it holds up
 
 
@@ -45,9 +47,10 @@ def layers_of(town: Town) -> dict[str, Columns]:
         },
         "baseline_paths": _baselines(town, lines),
         "boundaries": _boundaries(town, lines, bodies),
-        "road_segments": {"fid": np.zeros(0, np.int64), "geometry": np.zeros(0, object)},
+        "road_segments": _segments(town, rings, bodies),
     }  # fmt: skip
     layers |= _areas(town, rings, bodies, made)
+    _add_stops(layers, town, lines, bodies)
     _complete(layers)
     return layers
 
@@ -132,12 +135,17 @@ def _boundary_fids(town: Town) -> tuple[Int, Int]:
 def _boundaries(town: Town, lines: Shapes, bodies: Shapes) -> Columns:
     """Centre lines moved to both sides by half of the lane's mean width."""
     lanes = np.arange(town.road.lanes)
-    half = np.clip(shapely.area(bodies) / np.maximum(shapely.length(lines), 0.1) / 2, 0.5, 5.0)
+    half = _half_width(lines, bodies)
     sides = [np.array([_beside(town.road.centre_line(k), sign * half[k]) for k in lanes], object) for sign in (1, -1)]
     free = np.flatnonzero(town.road.lane_left < 0)
     fids = np.concatenate([town.extra_fid(2, free), town.extra_fid(3, lanes)])
     shapes = np.concatenate([sides[0][free], sides[1]])
     return {"fid": fids, "boundary_type_fid": np.zeros(len(fids), np.int32), "geometry": shapes}
+
+
+def _half_width(lines: Shapes, bodies: Shapes) -> NDArray[np.float64]:
+    """[L] metres, of the lanes' mean widths."""
+    return np.clip(shapely.area(bodies) / np.maximum(shapely.length(lines), 0.1) / 2, 0.5, 5.0)
 
 
 def _beside(line: NDArray[np.float64], distance: float) -> shapely.LineString:
@@ -199,6 +207,38 @@ def _areas(town: Town, rings: Shapes, bodies: Shapes, made: NDArray[np.intp]) ->
     return layers
 
 
+def _add_stops(layers: dict[str, Columns], town: Town, lines: Shapes, bodies: Shapes) -> None:
+    """A stop line for each connector with a signal that has none: the devkit's agents pass at red where there is no stop line."""
+    words, stops = layers["lane_connectors"]["traffic_light_stop_line_fids"], layers["stop_polygons"]
+    over = np.flatnonzero(town.connector)
+    bare = np.flatnonzero((town.road.lane_signal[over] >= 0) & (words == ""))
+    lanes = over[bare]
+    fids = town.stop_fid(lanes)
+    words[bare] = fids.astype(str)
+    half = _half_width(lines[lanes], bodies[lanes])
+    shapes = np.array([_across(town.road.centre_line(k), width) for k, width in zip(lanes, half, strict=True)], object)
+    more = {"fid": fids, "name": np.full(len(lanes), "", object), "derived": np.ones(len(lanes), np.int32), "geometry": shapes}
+    for name, column in more.items():
+        stops[name] = np.concatenate([stops[name], column])
+
+
+def _across(line: NDArray[np.float64], half: float) -> shapely.Polygon:
+    """``STOP`` metres before the beginning of a centre line, ``half`` a width to both sides."""
+    ahead = line[np.argmax((line != line[0]).any(1))] - line[0]
+    ahead = ahead / max(np.hypot(*ahead), 1e-9)
+    aside = half * np.array([-ahead[1], ahead[0]])
+    back = line[0] - STOP * ahead
+    return shapely.Polygon([line[0] + aside, back + aside, back - aside, line[0] - aside])
+
+
+def _segments(town: Town, rings: Shapes, bodies: Shapes) -> Columns:
+    """Roads once more: what the devkit calls drivable are these, intersections, car parks and generic drivable areas."""
+    road = town.road
+    alone = (road.lane_roadblock < 0) & ~town.connector
+    shapes = np.concatenate([rings[road.area_kind == AreaKind.ROADBLOCK], bodies[alone]])
+    return {"fid": town.extra_fid(7, np.arange(len(shapes))), "geometry": shapes}
+
+
 def _complete(layers: dict[str, Columns]) -> None:
     """The columns that only some kinds of area have."""
     links, joints = layers["lane_connectors"], layers["lane_group_connectors"]
@@ -209,6 +249,8 @@ def _complete(layers: dict[str, Columns]) -> None:
         ("intersection_fid", "intersection_fid"),
     ):  # fmt: skip
         joints[name] = np.append(links[source], -1)[at].astype(np.int64)
-    for layer, names in (("intersections", ("intersection_type_fid", "is_mini")), ("stop_polygons", ("stop_polygon_type_fid",))):
-        for name in names:
-            layers[layer][name] = np.zeros(len(layers[layer]["fid"]), np.int32)
+    for name in ("intersection_type_fid", "is_mini"):
+        layers["intersections"][name] = np.zeros(len(layers["intersections"]["fid"]), np.int32)
+    lit = [int(fid) for words in links["traffic_light_stop_line_fids"] for fid in words.split(",") if fid]
+    stops = layers["stop_polygons"]
+    stops["stop_polygon_type_fid"] = np.where(np.isin(stops["fid"], lit), LIGHT, UNKNOWN).astype(np.int32)

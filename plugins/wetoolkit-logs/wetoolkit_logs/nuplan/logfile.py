@@ -17,7 +17,7 @@ from wetoolkit.errors import DataError
 from wetoolkit_logs.motion import runs
 from wetoolkit_logs.nuplan.arrays import Arrays, kept
 from wetoolkit_logs.nuplan.boxes import Boxes, ask, of_frames, read_boxes
-from wetoolkit_logs.nuplan.citymap import CityMap
+from wetoolkit_logs.nuplan.citymap import CityMap, Part
 from wetoolkit_logs.nuplan.db import blamed, connect
 from wetoolkit_logs.nuplan.frames import UNSAID, read_frames, vehicle_of
 from wetoolkit_logs.nuplan.way import Way
@@ -31,9 +31,10 @@ ELSEWHERE = 300.0  # metres: a log whose ego is farther from everything on the m
 class Log:
     """A log by its file. Heavy parts are made when they are first asked for, and kept on disk."""
 
-    def __init__(self, path: Path, cache: bool = True) -> None:
+    def __init__(self, path: Path, cache: bool = True, cache_boxes: bool = True) -> None:
         self.path = path
-        self._cache = cache
+        self._presents: dict[tuple[float, float], list[tuple[int, int]]] = {}
+        self._cache_boxes = cache and cache_boxes
         if not path.is_file():
             raise DataError("no such log", file=str(path), way_out="check the folder, or make the index again")
         self.index: Arrays = kept([path], "frames", lambda: read_frames(path), cache)
@@ -81,7 +82,9 @@ class Log:
     @cached_property
     def boxes(self) -> Arrays:
         """All boxes, by frame; the first call of all reads the whole log."""
-        return kept([self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache)
+        return kept(
+            [self.path], "boxes", lambda: read_boxes(self.path, self.index["token"], self.index["track"]), self._cache_boxes
+        )
 
     @cached_property
     def _base(self) -> sqlite3.Connection:
@@ -103,6 +106,11 @@ class Log:
 
     def presents(self, before: float, after: float) -> list[tuple[int, int]]:
         """Stretches [first, last] of frames that have ``before`` and ``after`` seconds of the log around them, without a gap."""
+        if (before, after) not in self._presents:
+            self._presents[before, after] = self._around(before, after)
+        return self._presents[before, after]
+
+    def _around(self, before: float, after: float) -> list[tuple[int, int]]:
         slack = self.dt * 1e6 / 2
         found = []
         for first, last in self.runs:
@@ -130,14 +138,11 @@ class Log:
         states = self.index["states"][frames]
         centre = states[now, :2].copy()
         path = states[:, :2] if whole else states[now : now + 1, :2]
-        route, blocks = way.whole(frames) if whole else way.along(frames, now)
+        route = way.whole(frames) if whole else way.along(frames, now)
         part = way.city.cut(path.min(0), path.max(0), radius, route, centre)
         states[:, :2] -= centre
         with blamed(self.path):
             boxes = self._found(frames, cached)
-        on_route = np.isin(way.city.arrays["area_fid"][part.areas], blocks)
-        body, block = part.map.lane_area, way.city.arrays["lane_block_fid"][part.lanes]
-        on_route[body[np.isin(block, blocks) & (body >= 0)]] = True
         lit, signals = self._signals(way, part.lanes, frames)
         world = World(
             ego=Ego(states, np.ones(len(frames), bool), self.vehicle),
@@ -145,7 +150,7 @@ class Log:
             map=replace(part.map, lane_signal=lit),
             signals=signals,
             route=np.searchsorted(part.lanes, route).astype(np.int32),
-            on_route=on_route,
+            on_route=on_route(part, way.city.block, route),
             dt=dt,
             unavailable=self._unavailable(bool(len(route))),
         )
@@ -153,8 +158,11 @@ class Log:
         return world, (float(origin[0]), float(origin[1]), float(self.index["z"][frames[now]]))
 
     def _unavailable(self, routed: bool) -> tuple[str, ...]:
-        said = dict.fromkeys(self.facts["own"].get("unavailable", ()))
-        missing = {"signals": not len(self.index["light"]), "route": not routed}
+        own = self.facts[
+            "own"
+        ]  # our writer says what its source could not tell: a drive that passes no light has none all the same
+        said = dict.fromkeys(own.get("unavailable", ()))
+        missing = {"signals": not len(self.index["light"]) and not own, "route": not routed}
         return tuple(said | dict.fromkeys(name for name, is_so in missing.items() if is_so))
 
     def _found(self, frames: Int, cached: bool) -> Boxes:
@@ -163,8 +171,10 @@ class Log:
         return ask(self._base, self.index["token"][frames].astype(">u8").view("V8").tolist(), self._tracks)
 
     def _agents(self, boxes: Boxes, steps: int, centre: Double) -> Agents:
-        seen, row = np.unique(boxes.track, return_inverse=True)
-        at, numbers = (row.reshape(-1), boxes.step), boxes.numbers
+        there = np.zeros(len(self.index["kind"]), bool)
+        there[boxes.track] = True
+        seen = np.flatnonzero(there)
+        at, numbers = ((np.cumsum(there) - 1)[boxes.track], boxes.step), boxes.numbers
         pose = np.zeros((len(seen), steps, 3), np.float32)
         velocity = np.zeros((len(seen), steps, 2), np.float32)
         valid = np.zeros((len(seen), steps), bool)
@@ -184,3 +194,14 @@ class Log:
         signal = np.full(len(lanes), -1, np.int32)
         signal[lit] = np.arange(len(lit))
         return signal, np.where(states == UNSAID, np.uint8(Signal.UNKNOWN), states)
+
+
+def on_route(part: Part, block_of: Int, route: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """[P] the roadblocks of the route's lanes, and the polygons of all lanes in those."""
+    found = np.zeros(len(part.areas), bool)
+    blocks = np.zeros(int(block_of.max(initial=-1)) + 1, bool)
+    blocks[block_of[route]] = True
+    of_route = blocks[block_of[part.lanes]]
+    for of in (part.map.lane_area, part.map.lane_roadblock):
+        found[of[of_route & (of >= 0)]] = True
+    return found

@@ -40,7 +40,11 @@ NEEDED: Mapping[str, tuple[str, ...]] = {
 
 def read_map(path: Path) -> Arrays:
     """The map in a file. Errors: ``DataError`` naming file, layer and column."""
-    layers = read_layers(path)
+    return index_of(read_layers(path))
+
+
+def index_of(layers: Mapping[str, Columns]) -> Arrays:
+    """The arrays of a map's layers, in metres: those of NEEDED but "meta", our own where they are there."""
     counts: Counter[str] = Counter()
     lanes, lines = _lanes(layers, counts)
     areas = _areas(layers)

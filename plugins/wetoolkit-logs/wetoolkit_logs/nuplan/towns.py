@@ -58,8 +58,15 @@ class Town:
         return self.first + len(self.road.area_ids) + np.asarray(lane, np.int64)
 
     def extra_fid(self, block: int, lane: NDArray[Any]) -> Int:
-        """fids of what is made for lanes: 1 baselines, 2 left, 3 right boundaries, 4 intersections, 5 roadblocks, 6 polygons."""
+        """fids of what is made for lanes: 1 baselines, 2 left, 3 right boundaries, 4 intersections, 5 roadblocks, 6 polygons.
+
+        7 is for road segments, of which there may be as many as areas and lanes together; stop lines (``stop_fid``) come last.
+        """
         return self.lane_fid(block * self.road.lanes + np.asarray(lane, np.int64))
+
+    def stop_fid(self, lane: NDArray[Any]) -> Int:
+        """fids of stop lines that are made for connectors with a signal."""
+        return self.extra_fid(8, len(self.road.area_ids) + np.asarray(lane, np.int64))
 
     @property
     def connector(self) -> NDArray[np.bool_]:
@@ -81,7 +88,7 @@ def register(maps: Path, road: RoadMap, origin: tuple[float, float, float]) -> T
     if not road.lanes:
         raise DataError("a recording without lanes cannot be written", way_out="give recordings whose maps hold lanes", field="map")
     low = np.floor(points.min(0) + ALIKE)
-    size, due = np.ptp(points, axis=0).max(), len(road.area_ids) + 7 * road.lanes
+    size, due = np.ptp(points, axis=0).max(), 2 * len(road.area_ids) + 9 * road.lanes
     if size > CELL - 100 or due > FIDS:
         raise DataError(
             f"a map of {size:.0f} m and {due} parts", field="map", way_out=f"at most {CELL - 100:g} m and {FIDS} parts fit"

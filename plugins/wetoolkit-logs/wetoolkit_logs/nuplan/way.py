@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from wetoolkit_driving.geometry import arc_lengths
+from wetoolkit_driving.geometry import arc_lengths, project_point
 
 from wetoolkit_logs.nuplan.citymap import CityMap
 
@@ -25,7 +25,7 @@ BESIDE, BREAK, UNSEEN = (
 )  # metres: within which a pose tells of a lane; costs of lanes that do not join, or not driven
 EVERY = 0.1  # seconds between the places that are followed along a route
 BACK, AHEAD = 10.0, 80.0  # metres along the route in which the next of them is looked for
-ONWARD = 2  # lanes beyond the last driven that are the route in any case
+ONWARD, FARTHER = 2, 150.0  # lanes beyond the last driven that are the route; metres of them at least where others wrote the log
 
 
 class Way:
@@ -34,7 +34,7 @@ class Way:
     def __init__(self, log: Log, city: CityMap) -> None:
         self.city = city
         self._log = log
-        self._routes: dict[int, tuple[NDArray[np.int32], Int, Int, Int]] = {}
+        self._routes: dict[int, tuple[NDArray[np.int32], Int, Int]] = {}
 
     @cached_property
     def lights(self) -> NDArray[np.int32]:
@@ -46,41 +46,39 @@ class Way:
                 found[lane] = row
         return found
 
-    def along(self, frames: Int, now: int) -> tuple[NDArray[np.int32], Int]:
-        """(the lanes from the one at the first frame to two beyond that at the last, the fids of all roadblocks).
-
-        The route is that of the scene of frame ``frames[now]``; empty where it has none.
-        """
-        number = int(self._log.index["scene"][frames[now]])
-        lanes, at, index, blocks = self._route(number)
+    def along(self, frames: Int, now: int) -> NDArray[np.int32]:
+        """The lanes from that at the first frame to some beyond that at the last; none where the scene at ``now`` has no route."""
+        lanes, at, index = self._route(int(self._log.index["scene"][frames[now]]))
         if not len(lanes):
-            return lanes, blocks
-        place = np.clip(np.searchsorted(at, frames[[0, -1]], side="right") - 1, 0, len(at) - 1)
-        begin, end = index[place]
-        return lanes[begin : end + 1 + ONWARD], blocks
+            return lanes
+        begin, end = index[np.clip(np.searchsorted(at, frames[[0, -1]], side="right") - 1, 0, len(at) - 1)].tolist()
+        stop, metres = end + 1 + ONWARD, 0.0 if "route" in self._log.facts["own"] else FARTHER
+        beyond = sum(self._length(lane) for lane in lanes[end + 1 : stop])
+        while beyond < metres and stop < len(lanes):
+            beyond, stop = beyond + self._length(lanes[stop]), stop + 1
+        return lanes[begin:stop]
 
-    def whole(self, frames: Int) -> tuple[NDArray[np.int32], Int]:
-        """(the lanes of all routes in order, each as far as it was driven and the last to its end; the fids of all roadblocks)."""
+    def _length(self, lane: int) -> float:
+        return float(arc_lengths(self.city.line(lane))[-1])
+
+    def whole(self, frames: Int) -> NDArray[np.int32]:
+        """The lanes of all routes in order, each as far as it was driven and the last to its end."""
         numbers = list(dict.fromkeys(self._log.index["scene"][frames].tolist()))
         lanes: list[int] = []
-        blocks = [np.zeros(0, np.int64)]
         for number in numbers:
-            here, _, index, there = self._route(number)
-            driven = (
-                here[index[0] : index[-1] + 1] if len(here) and number != numbers[-1] else here[index[0] if len(index) else 0 :]
-            )
-            lanes += driven.tolist()
-            blocks.append(there)
-        return np.array([lane for lane, _ in groupby(lanes)], np.int32), np.unique(np.concatenate(blocks))
+            here, _, index = self._route(number)
+            if len(index):
+                lanes += here[index[0] : index[-1] + 1 if number != numbers[-1] else len(here)].tolist()
+        return np.array([lane for lane, _ in groupby(lanes)], np.int32)
 
-    def _route(self, number: int) -> tuple[NDArray[np.int32], Int, Int, Int]:
+    def _route(self, number: int) -> tuple[NDArray[np.int32], Int, Int]:
         if number not in self._routes:
             self._routes[number] = self._followed(number)
         return self._routes[number]
 
-    def _followed(self, number: int) -> tuple[NDArray[np.int32], Int, Int, Int]:
-        """(lanes, frames followed, index into the lanes at each of those, fids of the roadblocks) of a route."""
-        nothing = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64)
+    def _followed(self, number: int) -> tuple[NDArray[np.int32], Int, Int]:
+        """(lanes, frames followed, index into the lanes at each of those) of a route."""
+        nothing = np.zeros(0, np.int32), np.zeros(0, np.int64), np.zeros(0, np.int64)
         told = self._log.facts["own"].get("route")
         blocks = np.array(self._log.facts["routes"][number] if number >= 0 else [], np.int64)
         frames = self._frames(number)
@@ -88,8 +86,7 @@ class Way:
         lanes = [self.city.lane_of.get(fid, -1) for fid in told] if told is not None else self._chosen(blocks, poses)
         if not lanes or min(lanes) < 0 or not len(frames):
             return nothing
-        index = follow([self.city.line(lane) for lane in lanes], poses[:, :2])
-        return np.array(lanes, np.int32), frames, index, np.unique(self.city.arrays["lane_block_fid"][lanes])
+        return np.array(lanes, np.int32), frames, follow([self.city.line(lane) for lane in lanes], poses[:, :2])
 
     def _frames(self, number: int) -> Int:
         """The good frames of a route's scenes, one every tenth of a second."""
@@ -135,19 +132,7 @@ def follow(lines: Sequence[Double], places: Double) -> Int:
     for k, place in enumerate(places):
         begin, stop = np.searchsorted(length, (low, high))
         begin, stop = max(int(begin) - 1, 0), min(int(stop) + 1, len(points))
-        at, row = _nearest(points[begin:stop], length[begin:stop], place)
-        found[k] = owner[min(begin + row, len(points) - 1)]
+        at = project_point(points[begin:stop], length[begin:stop], place[0], place[1])[0]
+        found[k] = owner[min(np.searchsorted(length, at), len(points) - 1)]
         low, high = at - BACK, at + AHEAD
     return found
-
-
-def _nearest(points: Double, length: Double, place: Double) -> tuple[float, int]:
-    """(arc length, row of the segment's end) of the place of a polyline that is nearest."""
-    if len(points) < 2:
-        return float(length[0]), 0
-    step = np.diff(points, axis=0)
-    square = np.maximum((step**2).sum(1), 1e-12)
-    part = np.clip(((place - points[:-1]) * step).sum(1) / square, 0, 1)
-    away = np.hypot(*(points[:-1] + part[:, None] * step - place).T)
-    best = int(away.argmin())
-    return float(length[best] + part[best] * np.sqrt(square[best])), best + 1

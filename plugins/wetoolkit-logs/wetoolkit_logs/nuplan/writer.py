@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import pickle
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -34,7 +34,7 @@ from wetoolkit_logs.nuplan.towns import Town, register
 Tags = Callable[[Scenario[World]], Iterable[tuple[int, str, str]]]  # (step, type, agent id or "")
 Row = tuple[Any, ...]
 RATE = 20.0  # Hz, nuPlan's own
-SCENES, SCENE_SECONDS = 5, 15.0  # at least so many, each at most so long
+SCENES, SCENE_SECONDS = 5, 3.0  # at least so many, each at most so long: the devkit leaves out the first and last two
 FIRST_TIME = 1_600_000_000_000_000  # microseconds, 2020-09-13: logs begin within a year after it, as their names decide
 STATUS = {Signal.UNKNOWN: "unknown", Signal.GREEN: "green", Signal.YELLOW: "unknown", Signal.RED: "red"}
 EGO_EXTRA = (STEERING, STEERING_RATE, YAW_ACCELERATION)  # channels of the ego's state that nuPlan has no column for
@@ -45,7 +45,8 @@ class Options:
     """How a log is written."""
 
     rate: float = RATE  # Hz
-    reach: float = np.inf  # metres: who never is so near to the ego at a time is left out then, and so are lights
+    reach: float = np.inf  # metres: who never is so near to the ego at a time is left out then
+    lights: float = np.inf  # metres: lights of lanes that begin so far from the ego at a time are left out then
     tags: Tags | None = None
 
 
@@ -54,9 +55,10 @@ def write(
     folder: Path,
     sensors: Callable[[Scenario[World]], Sensors] | None = None,
     progress: Progress | None = None,
-    options: Options = Options(),
+    options: Options | Mapping[str, Any] = Options(),
 ) -> list[Path]:
     """Each recording as ``<folder>/<log>.db``, all their maps in ``<folder>/maps``; the paths written. Errors: ``DataError``."""
+    options = options if isinstance(options, Options) else Options(**options)
     written: list[Path] = []
     for count, recording in enumerate(recordings, 1):
         town = register(folder / "maps", recording.world.map, recording.origin)
@@ -88,7 +90,7 @@ def write_log(
         raise DataError(
             f"log {recording.log!r} has {len(every)} steps with an ego", way_out=f"at least {SCENES} are due", field="ego"
         )
-    log = _Log(recording, world, town, name, every, options.reach)
+    log = _Log(recording, world, town, name, every, options.reach, min(options.reach, options.lights))
     tables = {**log.tables(), "scenario_tag": log.tags(options.tags(recording) if options.tags else ())}
     kept: list[Path] = []
     if sensors is not None:
@@ -108,6 +110,7 @@ class _Log:
     name: str
     every: NDArray[np.intp]
     reach: float
+    light_reach: float
 
     @cached_property
     def times(self) -> list[int]:
@@ -202,8 +205,8 @@ class _Log:
         return [(name, log, f"{self.name}-{n:03}", self.poses[-1], route) for n, name in enumerate(self.scene_tokens)]
 
     def sweeps(self, lidar: bytes) -> list[Row]:
-        scenes = [self.scene_tokens[n] for n in self.scene_of.tolist()]
-        linked = zip(self.frames, [*self.frames[1:], None], [None, *self.frames[:-1]], self.poses, scenes, self.times, strict=True)
+        scenes, none = [self.scene_tokens[n] for n in self.scene_of.tolist()], b""  # NULL here breaks the devkit at a log's ends
+        linked = zip(self.frames, [*self.frames[1:], none], [none, *self.frames[:-1]], self.poses, scenes, self.times, strict=True)
         return [
             (frame, after, before, pose, lidar, scene, f"{self.name}/{LIDAR}/{frame.hex()}.pcd", time)
             for frame, after, before, pose, scene, time in linked
@@ -246,9 +249,9 @@ class _Log:
         road, signals = self.world.map, self.world.signals
         lanes = np.flatnonzero(road.lane_signal >= 0)
         frame, at = (index.ravel() for index in np.meshgrid(np.arange(len(self.every)), np.arange(len(lanes)), indexing="ij"))
-        if np.isfinite(self.reach) and len(lanes):
+        if np.isfinite(self.light_reach) and len(lanes):
             start = road.lane_xy[road.lane_offset[lanes]]
-            near = np.hypot(*(start[at] - self.world.ego.states[self.every[frame], :2]).T) < self.reach
+            near = np.hypot(*(start[at] - self.world.ego.states[self.every[frame], :2]).T) < self.light_reach
             frame, at = frame[near], at[near]
         lane = lanes[at]
         state, fid = signals[road.lane_signal[lane], self.every[frame]], self.town.lane_fid(lane)

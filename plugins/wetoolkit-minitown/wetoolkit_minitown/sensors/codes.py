@@ -42,7 +42,8 @@ class Material(IntEnum):
 
 
 class Surface(IntEnum):
-    """Codes of the ground raster."""
+    """Surfaces of the ground. The raster's cells hold these, or a mixture: ``MIXED`` + 16 k + n is n + 1 sixteenths of white
+    (k = 0) or yellow paint (k = 1) on asphalt, so that markings have smooth edges."""
 
     GRASS = 0
     YARD = 1
@@ -54,3 +55,6 @@ class Surface(IntEnum):
     YELLOW = 7
     GUTTER = 8
     KERB = 9
+
+
+MIXED, LEVELS = 16, 16

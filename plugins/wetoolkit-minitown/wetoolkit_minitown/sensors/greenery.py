@@ -8,11 +8,11 @@ from functools import lru_cache
 
 import numpy as np
 import shapely
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from wetoolkit_minitown.sensors.codes import Category, Material
 from wetoolkit_minitown.sensors.lots import Plan, clear
-from wetoolkit_minitown.sensors.mesh import Colour, Look, Mesh, blob, cylinder, join, quads
+from wetoolkit_minitown.sensors.mesh import Colour, Look, Mesh, blob, cylinder, join, quads, soup
 
 Double = NDArray[np.float64]
 
@@ -20,7 +20,7 @@ LEAVES: tuple[Colour, ...] = ((0.060, 0.115, 0.025), (0.075, 0.125, 0.028), (0.0
 BARK: Colour = (0.085, 0.062, 0.045)
 HILL: Colour = (0.075, 0.105, 0.055)
 FINE, KINDS = 6, 12  # trees drawn, the fine ones for streets; every tree is one of them, turned and scaled
-SPARSE = 500.0  # square metres a tree behind the houses
+SPARSE = 800.0  # square metres a tree behind the houses
 RIM, FAR = 45.0, 900.0  # metres: width of the belt of trees around the map, radius of the hills
 
 
@@ -35,14 +35,25 @@ def _tree(rng: np.random.Generator, slender: bool, finer: int) -> Mesh:
     bark = Look(BARK, Material.PLAIN, Category.VEGETATION)
     bare, wide = float(rng.uniform(0.24, 0.32)), 0.16 if slender else 0.26
     parts = [cylinder(0.020, ((0, 0, 0), (0.01, 0, bare + 0.2)), bark, 7, 0.012)]
-    middle = (1 + bare) / 2
-    parts.append(blob((wide, wide, (1 - bare) / 2), (0, 0, middle), leaf, rng, 0.12, finer))
+    balls = [((wide, wide, (1 - bare) / 2), (0.0, 0.0, (1 + bare) / 2), leaf, 0.12, finer)]
     for _ in range(2 if slender or finer == 1 else 5):
         angle, out = rng.uniform(0, 2 * np.pi), wide * rng.uniform(0.45, 0.8)
         size, z = wide * rng.uniform(0.45, 0.7), rng.uniform(bare + 0.12, 0.82)
         tint = replace(leaf, colour=tuple(float(v) for v in np.asarray(leaf.colour) * rng.uniform(0.85, 1.2)))
-        parts.append(blob((size, size, size * 0.9), (out * np.cos(angle), out * np.sin(angle), z), tint, rng, 0.16, 1))
+        balls.append(((size, size, size * 0.9), (out * np.cos(angle), out * np.sin(angle), z), tint, 0.16, 1))
+    for radii, centre, look, rough, split in balls:
+        parts.append(blob(np.asarray(radii) * 0.94, centre, look, rng, rough, split))
+        parts.append(_sprays(radii, centre, look, rng, 160 if split > 1 else 40 if finer > 1 else 16))
     return join(parts)
+
+
+def _sprays(radii: ArrayLike, centre: ArrayLike, look: Look, rng: np.random.Generator, count: int) -> Mesh:
+    """Loose triangles about a ball's surface, so that its outline is ragged."""
+    out = rng.normal(size=(count, 1, 3))
+    out /= np.linalg.norm(out, axis=2, keepdims=True)
+    size = np.mean(np.asarray(radii)) * rng.uniform(0.06, 0.15, (count, 1, 1))
+    corners = out * rng.uniform(0.90, 1.05, (count, 1, 1)) * np.asarray(radii) + size * rng.normal(0, 0.8, (count, 3, 3))
+    return soup(corners + np.asarray(centre), look)
 
 
 def tree(x: float, y: float, height: float, kind: int, turn: float) -> Mesh:
@@ -80,7 +91,7 @@ def _behind(low: Double, high: Double, rng: np.random.Generator) -> Iterator[tup
 
 def _belt(low: Double, high: Double, rng: np.random.Generator) -> Iterator[tuple[float, float, float]]:
     """Around everything, so that the view does not end at a bare edge."""
-    count = int(2 * float((high - low).sum()) / 5.0)
+    count = int(2 * float((high - low).sum()) / 8.0)
     around, out = rng.random((count, 2)), rng.uniform(2, RIM, count)
     sides = rng.integers(0, 4, count)
     for (along, _), far, side in zip(around, out, sides, strict=True):

@@ -9,16 +9,17 @@ import numpy as np
 import shapely
 from numpy.typing import NDArray
 from shapely.geometry import LineString, Polygon
+from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import AreaKind, RoadMap
 
 from wetoolkit_minitown.curves import beside, resample
-from wetoolkit_minitown.sensors.codes import Surface
+from wetoolkit_minitown.sensors.codes import LEVELS, MIXED, Surface
 from wetoolkit_minitown.sensors.extra import pillow
 
 Double = NDArray[np.float64]
 Byte = NDArray[np.uint8]
 
-FINEST, MOST = 0.05, 80e6  # metres a cell, cells a raster: a wide map gets coarser cells
+FINEST, MOST = 0.05, 110e6  # metres a cell, cells a raster: a wide map gets coarser cells
 MARGIN = 60.0  # metres of ground painted beyond the map
 CLOSING = 3.0  # metres: half of the widest gap between road and pavement, which is a strip for parking and cycling
 LINE, STOP = 0.13, 0.45  # widths of markings, metres
@@ -32,9 +33,9 @@ DRIVEN = (
 
 @dataclass(frozen=True)
 class Ground:
-    """A raster of Surface codes; cell (row, column) covers ``corner`` + cell x (column..column + 1, row..row + 1)."""
+    """A raster of surfaces; cell (row, column) covers ``corner`` + cell x (column..column + 1, row..row + 1)."""
 
-    code: Byte  # [rows, columns] Surface
+    code: Byte  # [rows, columns] Surface, or mixtures of two (``codes.Surface``)
     corner: Double  # [2] x, y [m]
     cell: float  # metres
 
@@ -55,9 +56,10 @@ class Brush:
         columns, rows = np.ceil((high - low) / self.cell).astype(int).tolist()
         self._image = pillow("Image").new("L", (columns, rows), int(Surface.GRASS))
         self._draw = pillow("ImageDraw").Draw(self._image)
+        self._marks: list[Double] = []
 
     def ring(self, xy: Double, code: Surface) -> None:
-        """A polygon [n, 2]."""
+        """A polygon [n, 2], its edges in steps of a cell."""
         self._draw.polygon([tuple(point) for point in ((xy - self.corner) / self.cell - 0.5).tolist()], fill=int(code))
 
     def shape(self, shape: shapely.Geometry, code: Surface) -> None:
@@ -69,9 +71,36 @@ class Brush:
         """A polyline [n, 2] as broad as ``width`` metres."""
         self.ring(np.vstack([beside(line, -width / 2), beside(line, width / 2)[::-1]]), code)
 
+    def mark(self, line: Double, code: Surface, width: float) -> None:
+        """A marking of WHITE or YELLOW along a polyline [n, 2], laid over everything else with smooth edges."""
+        ends = np.full((len(line) - 1, 2), (width / 2, MIXED + LEVELS * (code == Surface.YELLOW)))
+        self._marks.append(np.column_stack([line[:-1], line[1:], ends]))
+
     def ground(self) -> Ground:
         """What was painted."""
-        return Ground(np.asarray(self._image, np.uint8), self.corner, self.cell)
+        code = np.array(self._image, np.uint8)
+        if self._marks:
+            _stain(code, np.concatenate(self._marks), self.corner[0], self.corner[1], self.cell)
+        return Ground(code, self.corner, self.cell)
+
+
+@kernel
+def _stain(code, marks, left, low, cell):  # type: ignore[no-untyped-def]
+    """Lay marks [M, 6] (start, end, half width [m], first code) over a raster; where two meet, the thicker paint stays."""
+    for k in range(len(marks)):
+        x, y, half, first = marks[k, 0], marks[k, 1], marks[k, 4], int(marks[k, 5])
+        dx, dy = marks[k, 2] - x, marks[k, 3] - y
+        length = np.sqrt(dx * dx + dy * dy)
+        dx, dy, reach = dx / length, dy / length, half + cell
+        top, bottom = max(y, marks[k, 3]) + reach, min(y, marks[k, 3]) - reach
+        right, start = max(x, marks[k, 2]) + reach, min(x, marks[k, 2]) - reach
+        for row in range(max(0, int((bottom - low) / cell)), min(code.shape[0], int((top - low) / cell) + 1)):
+            for column in range(max(0, int((start - left) / cell)), min(code.shape[1], int((right - left) / cell) + 1)):
+                u, v = left + (column + 0.5) * cell - x, low + (row + 0.5) * cell - y
+                along, aside = u * dx + v * dy, abs(u * dy - v * dx)
+                level = int(min(1.0, 0.5 + (half - aside) / cell) * LEVELS) - 1
+                if 0 <= along < length and level >= 0 and (code[row, column] < MIXED or code[row, column] < first + level):
+                    code[row, column] = first + level
 
 
 def polygons(shape: shapely.Geometry) -> list[Polygon]:
@@ -145,16 +174,18 @@ def _mark(brush: Brush, road: RoadMap) -> None:
         _borders(brush, line, half, several, bool(road.lane_left[lane] < 0), bool(road.lane_right[lane] < 0))
         if lane in waits:
             ahead = (line[-1] - line[-2]) / np.hypot(*(line[-1] - line[-2]))
-            brush.band(np.stack([line[-1] - 0.8 * ahead, line[-1] - (0.8 + STOP) * ahead]), Surface.WHITE, 2 * half - 0.3)
+            aside = (half - 0.15) * np.array([ahead[1], -ahead[0]])
+            at = line[-1] - (0.8 + STOP / 2) * ahead
+            brush.mark(np.stack([at - aside, at + aside]), Surface.WHITE, STOP)
 
 
 def _borders(brush: Brush, line: Double, half: float, several: bool, innermost: bool, outermost: bool) -> None:
     if innermost and several:
-        brush.band(beside(line, 0.12 - half), Surface.YELLOW, LINE)
+        brush.mark(beside(line, 0.12 - half), Surface.YELLOW, LINE)
     elif innermost:
         _dashes(brush, beside(line, -half), LINE)
     if outermost:
-        brush.band(beside(line, half - 0.1), Surface.WHITE, LINE)
+        brush.mark(beside(line, half - 0.1), Surface.WHITE, LINE)
     else:
         _dashes(brush, beside(line, half), LINE)
 
@@ -167,7 +198,7 @@ def _dashes(brush: Brush, line: Double, width: float) -> None:
         at = middle + k * (DASH + GAP)
         if DASH / 2 <= at <= whole.length - DASH / 2:
             ends = [whole.interpolate(at + shift) for shift in (-DASH / 2, 0, DASH / 2)]
-            brush.band(np.array([(end.x, end.y) for end in ends]), Surface.WHITE, width)
+            brush.mark(np.array([(end.x, end.y) for end in ends]), Surface.WHITE, width)
 
 
 def _zebra(brush: Brush, polygon: Polygon) -> None:
@@ -177,6 +208,5 @@ def _zebra(brush: Brush, polygon: Polygon) -> None:
         corners = np.roll(corners, -1, axis=0)
     start, along, across = corners[0], corners[1] - corners[0], corners[3] - corners[0]
     length = float(np.hypot(*along))
-    for at in np.arange(BAR / 2, length - BAR, 2 * BAR) / length:
-        first, last = start + at * along, start + (at + BAR / length) * along
-        brush.ring(np.stack([first, last, last + across, first + across]), Surface.WHITE)
+    for at in np.arange(BAR, length - BAR / 2, 2 * BAR) / length:
+        brush.mark(np.stack([start + at * along, start + at * along + across]), Surface.WHITE, BAR)

@@ -61,7 +61,7 @@ def _towards(local: Double, moment: Moment) -> NDArray[np.bool_]:
     azimuth = np.arctan2(local[:, 1], local[:, 0])
     seen = np.zeros(len(local), bool)
     to_ego = np.linalg.inv(moment.ego)
-    for x, y, _, half_length, half_width, _ in moment.boxes.tolist():
+    for x, y, _, half_length, half_width, _ in moment.boxes[: moment.others].tolist():
         a, b = (to_ego @ [x, y, 0, 1])[:2] - MOUNT[:2]
         away, radius = np.hypot(a, b), np.hypot(half_length, half_width) + 0.1
         half = np.arcsin(min(1.0, radius / away)) if away > radius else np.pi

@@ -5,21 +5,22 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 from wetoolkit_driving.jit import inner
 
 from wetoolkit_minitown.sensors.noise import noise
 
-Double = NDArray[np.float64]
+Triple = tuple[float, float, float]
 
 
 class Light(NamedTuple):
-    """All colours are linear."""
+    """All colours are linear. Tuples of numbers, not arrays: kernels count the references to arrays at every use."""
 
-    sun: Double  # [3] towards the sun, length 1
-    beam: Double  # [3] what the sun brings to a surface that faces it
-    zenith: Double  # [3]
-    horizon: Double  # [3] also what haze tends to
+    sun: Triple  # towards the sun, length 1
+    beam: Triple  # what the sun brings to a surface that faces it
+    zenith: Triple
+    horizon: Triple  # also what haze tends to
+    shade: Triple  # what the whole sky and all that is around bring to a surface that looks up
     cloud: float  # share of the sky that is clouded
     reach: float  # metres over which haze takes 63 %
 
@@ -35,7 +36,14 @@ def draw_light(seed: int) -> Light:
     zenith = (1 - grey) * np.array([0.17, 0.34, 0.78]) + grey * np.array([0.62, 0.66, 0.72])
     horizon = np.array([0.74, 0.84, 0.97]) * (1 - 0.2 * grey)
     sun = np.array([np.cos(azimuth) * np.cos(height), np.sin(azimuth) * np.cos(height), np.sin(height)])
-    return Light(sun, beam, zenith, horizon, cloud, float(rng.uniform(380, 800)))
+    shade = 0.50 * zenith + 0.30 * horizon + 0.06
+    return Light(triple(sun), triple(beam), triple(zenith), triple(horizon), triple(shade), cloud, float(rng.uniform(380, 800)))
+
+
+def triple(values: ArrayLike) -> Triple:
+    """Three numbers."""
+    x, y, z = np.asarray(values, np.float64).tolist()
+    return x, y, z
 
 
 @inner

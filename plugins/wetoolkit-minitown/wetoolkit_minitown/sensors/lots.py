@@ -88,8 +88,10 @@ def plan(road: RoadMap, paved: shapely.Geometry, rng: np.random.Generator) -> Pl
         style = STYLES[int(rng.choice(len(STYLES), p=SHARE))]
         made.verges.append((verge, style))
         for lot in _row(verge, style, rng):
-            shape = shapely.Polygon(lot.ring(grow=-0.05))
-            if shape.distance(paved) > 0.2 and not (taken and shapely.intersects(shape, np.array(taken)).any()):
+            shape = shapely.Polygon(lot.ring(grow=-0.7 if style == "terrace" else -0.05))  # rows follow bends wall by wall
+            if shapely.Polygon(lot.ring()).distance(paved) > 0.2 and not (
+                taken and shapely.intersects(shape, np.array(taken)).any()
+            ):
                 made.lots.append(lot)
                 taken.append(shape)
     return made

@@ -5,10 +5,8 @@ from __future__ import annotations
 import numpy as np
 from wetoolkit_driving.jit import kernel
 
-from wetoolkit_minitown.sensors.shading import FLOOR, MOVING, NOTHING, STILL
+from wetoolkit_minitown.sensors.shading import CELL, CELLS, FLOOR, MOVING, NOTHING, STILL, marked
 
-CELL = 2.0  # metres a cell of the map of places where somebody's shadow may fall
-CELLS = 100  # cells along each side of it
 OFF = 0.02  # metres that rays towards the sun start off the surface
 
 
@@ -61,7 +59,8 @@ def sunward(origin, rays, met, along, normal, sun, soft):  # type: ignore[no-unt
 
 @kernel
 def shadowed(boxes, sun, corner):  # type: ignore[no-untyped-def]
-    """[CELLS, CELLS] whether somebody's shadow may fall on a cell; ``boxes`` [A, 6] as Actors gives, ``corner`` [2] of the map."""
+    """[CELLS, CELLS] whether somebody may darken a cell, by standing on it or beside it or by a shadow; ``boxes`` [A, 6] as Actors
+    gives them, ``corner`` [2] of the cells."""
     cells = np.zeros((CELLS, CELLS), np.bool_)
     flat = np.hypot(sun[0], sun[1])
     for a in range(len(boxes)):
@@ -86,8 +85,7 @@ def inside(starts, cells, corner):  # type: ignore[no-untyped-def]
     rows = np.empty(len(starts), np.int64)
     found = 0
     for k in range(len(starts)):
-        column, row = int(np.floor((starts[k, 0] - corner[0]) / CELL)), int(np.floor((starts[k, 1] - corner[1]) / CELL))
-        if 0 <= row < CELLS and 0 <= column < CELLS and cells[row, column]:
+        if marked(starts[k, 0], starts[k, 1], cells, corner):
             rows[found] = k
             found += 1
     return rows[:found].copy()

@@ -18,15 +18,17 @@ from wetoolkit_driving.types import HEADING, World
 from wetoolkit_minitown.sensors.actors import Actors
 from wetoolkit_minitown.sensors.caster import Caster, Hits
 from wetoolkit_minitown.sensors.codes import Material
-from wetoolkit_minitown.sensors.light import Light, draw_light
-from wetoolkit_minitown.sensors.meeting import CELL, CELLS, inside, meet, shadowed, sunward
-from wetoolkit_minitown.sensors.shading import MOVING, NOTHING, STILL, Eye, Floor, shade
+from wetoolkit_minitown.sensors.light import Light, draw_light, triple
+from wetoolkit_minitown.sensors.meeting import inside, meet, shadowed, sunward
+from wetoolkit_minitown.sensors.shading import CELL, CELLS, MOVING, NOTHING, STILL, Eye, Floor, contrasts, shade
 from wetoolkit_minitown.sensors.stage import Stage
 
 Double = NDArray[np.float64]
 Float = NDArray[np.float32]
 Byte = NDArray[np.uint8]
 
+SHIFTS = np.array([(-0.35, -0.15), (0.15, -0.35), (0.35, 0.15), (-0.15, 0.35)])[:3]  # pixels: further rays of a rough one
+ROUGH, MOST = 14, 0.22  # difference from a neighbour (of 255) that makes a pixel rough; at most this share of an image is
 NEAR = 0.1  # metres before the camera within which a box's corners are not projected
 
 
@@ -44,7 +46,8 @@ class Moment:
     """All that moves, at one step."""
 
     caster: Caster
-    boxes: Double  # [A, 6] as Actors.boxes
+    boxes: Double  # [A + 1, 6] as Actors.boxes, the ego's last: it darkens the ground as well, but no ray meets it
+    others: int  # A
     ego: Double  # [4, 4] ego to stage
     cells: NDArray[np.bool_]  # where somebody's shadow may fall
     corner: Double  # [2] of those cells
@@ -81,21 +84,44 @@ class Renderer:
         width, height = camera.size
         moment = self.moment(step)
         pose = moment.ego @ camera.mount
-        rays = np.ascontiguousarray(_rays(camera) @ pose[:3, :3].T, np.float32)
-        rows = np.flatnonzero(_screen(moment.boxes, pose, camera))
-        traced = self.trace(np.broadcast_to(pose[:3, 3].astype(np.float32), rays.shape).copy(), rays, rows, moment)
-        rgb, category = self._shaded(rays, traced, moment, camera, pose, step)
-        return Shot(rgb.reshape(height, width, 3), traced.hits.along.reshape(height, width), category.reshape(height, width))
+        rays, some = _rays(camera) @ pose[:3, :3].T, _screen(moment.boxes[: moment.others], pose, camera)
+        rgb, depth, category = self._seen(rays, some, moment, camera, pose, step)
+        rough = _rough(rgb, width)
+        shifts = (SHIFTS / camera.intrinsics[[0, 1], [0, 1]]) @ pose[:3, :2].T
+        again = (rays[rough] + shifts[:, None]).reshape(-1, 3)
+        finer = self._seen(again, np.tile(some[rough], len(shifts)), moment, camera, pose, step)[0].reshape(len(shifts), -1, 3)
+        rgb[rough] = ((finer.sum(0, np.uint16) + rgb[rough] + 2) // (len(shifts) + 1)).astype(np.uint8)
+        return Shot(rgb.reshape(height, width, 3), depth.reshape(height, width), category.reshape(height, width))
+
+    def _seen(
+        self, rays: Double, some: NDArray[np.bool_], moment: Moment, camera: Camera, pose: Double, step: int
+    ) -> tuple[Byte, Float, Byte]:
+        """Colours [P, 3], z-depth [P], categories [P] along rays [P, 3], of which ``some`` may meet what moves."""
+        cast = np.ascontiguousarray(rays, np.float32)
+        traced = self.trace(np.broadcast_to(pose[:3, 3].astype(np.float32), cast.shape).copy(), cast, np.flatnonzero(some), moment)
+        rgb, category = self._shaded(cast, traced, moment, camera, pose, step)
+        return rgb, traced.hits.along, category
 
     def moment(self, step: int) -> Moment:
         """What moves at a step; the last one is kept, since several cameras see it."""
         if self._moment is None or self._moment[0] != step:
-            boxes, ego = self.actors.boxes(step), self.ego_to_world(step)
+            others, ego = self.actors.boxes(step), self.ego_to_world(step)
             ego[:2, 3] += self.shift
+            boxes = np.vstack([others, self._own_box(ego)])
             corner = ego[:2, 3] - CELL * CELLS / 2
-            made = Moment(Caster(self.actors.mesh(step)), boxes, ego, shadowed(boxes, self.light.sun, corner), corner)
+            cells = shadowed(boxes, self.light.sun, corner)
+            made = Moment(Caster(self.actors.mesh(step)), boxes, len(others), ego, cells, corner)
             self._moment = (step, made)
         return self._moment[1]
+
+    def forget(self) -> None:
+        """Drop the step that is kept."""
+        self._moment = None
+
+    def _own_box(self, ego: Double) -> Double:
+        car = self.world.ego.vehicle
+        x, y = ego[:2, 3] + car.rear_to_center * ego[:2, 0]
+        return np.array([x, y, np.arctan2(ego[1, 0], ego[0, 0]), car.length / 2, car.width / 2, car.height])
 
     def trace(self, origin: Float, rays: Float, rows: NDArray[np.int64], moment: Moment, sun: bool = True) -> Traced:
         """First hits of rays [P, 3] and where the sun shines; only the rays ``rows`` may meet what moves."""
@@ -116,7 +142,7 @@ class Renderer:
         solid = met == STILL
         soft[solid] = self.still.table.material[hits.triangle[solid]] == Material.FOLIAGE
         facing, starts = sunward(origin, rays, met, hits.along, hits.normal, self.light.sun, soft)
-        sun = self.light.sun.astype(np.float32)
+        sun = np.array(self.light.sun, np.float32)
         dark = self.still.blocked(starts, np.broadcast_to(sun, starts.shape).copy())
         near = inside(starts, moment.cells, moment.corner)
         dark[near] |= moment.caster.blocked(starts[near], np.broadcast_to(sun, (len(near), 3)).copy())
@@ -124,16 +150,24 @@ class Renderer:
 
     def _shaded(self, rays: Float, traced: Traced, moment: Moment, camera: Camera, pose: Double, step: int) -> tuple[Byte, Byte]:
         ground, matrix = self.stage.ground, camera.intrinsics
-        gain, lift = exposure(camera.name, self.seed)
+        gain, lift = exposure(camera.name, self.seed, self.light)
         half = pose[:3, :2] * (0.5 / matrix[0, 0], 0.5 / matrix[1, 1])
-        eye = Eye(pose[:3, 3].copy(), half[:, 1].copy(), half[:, 0].copy(), gain, lift, _curve())
-        own = np.array([[*moment.ego[:2, 3], 0.0, *_own(self.world)]])
-        own[0, 2] = np.arctan2(moment.ego[1, 0], moment.ego[0, 0])
-        own[0, :2] += self.world.ego.vehicle.rear_to_center * moment.ego[:2, 0]
-        floor = Floor(ground.code, ground.corner, ground.cell, np.vstack([own, moment.boxes[:, :5]]))
+        eye = Eye(triple(pose[:3, 3]), triple(half[:, 1]), triple(half[:, 0]), triple(gain), lift)
+        corner, edge = ((float(xy[0]), float(xy[1])) for xy in (ground.corner, moment.corner))
+        floor = Floor(ground.code, corner, ground.cell, moment.boxes, moment.cells, edge)
         signals = np.ascontiguousarray(self.world.signals[:, step]).astype(np.uint8)
         return shade(
-            rays, traced.met, traced.hits, traced.lit, self.still.table, moment.caster.table, floor, signals, self.light, eye
+            rays,
+            traced.met,
+            traced.hits,
+            traced.lit,
+            self.still.table,
+            moment.caster.table,
+            floor,
+            signals,
+            self.light,
+            eye,
+            _curve(),
         )
 
 
@@ -143,14 +177,19 @@ def flat_pose(x: float, y: float, heading: float) -> Double:
     return np.array([[c, -s, 0, x], [s, c, 0, y], [0, 0, 1, 0], [0, 0, 0, 1.0]])
 
 
-def exposure(camera: str, seed: int) -> tuple[Double, float]:
-    """Gain [3] and lift of a camera's linear light: constant over a drive, another for each camera."""
+def exposure(camera: str, seed: int, light: Light) -> tuple[Double, float]:
+    """Gain [3] and lift of a camera's linear light: constant over a drive, another for each camera, more under clouds."""
     rng = np.random.default_rng((seed, 13, *camera.encode()))
-    return 0.62 * rng.uniform(0.82, 1.2) * rng.uniform(0.96, 1.04, 3), float(rng.uniform(0.0, 0.012))
+    bright = light.beam[1] * light.sun[2] + light.shade[1]  # what falls on the ground
+    return 0.62 * (2.1 / bright) ** 0.75 * rng.uniform(0.82, 1.2) * rng.uniform(0.96, 1.04, 3), float(rng.uniform(0.0, 0.012))
 
 
-def _own(world: World) -> tuple[float, float]:
-    return world.ego.vehicle.length / 2, world.ego.vehicle.width / 2
+def _rough(rgb: Byte, width: int) -> NDArray[np.int64]:
+    """Rows of the pixels that differ most from a neighbour: edges, where one ray a pixel shows stairs."""
+    apart = contrasts(rgb, width)
+    most = int(MOST * len(rgb))
+    least = max(ROUGH, int(np.partition(apart, -most)[-most]))
+    return np.flatnonzero(apart > least)
 
 
 def _rays(camera: Camera) -> Double:

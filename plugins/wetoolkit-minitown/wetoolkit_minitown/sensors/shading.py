@@ -10,7 +10,7 @@ from wetoolkit_driving.jit import inner, kernel
 
 from wetoolkit_minitown.sensors import surfaces
 from wetoolkit_minitown.sensors.codes import Category, Material
-from wetoolkit_minitown.sensors.light import sky
+from wetoolkit_minitown.sensors.light import Triple, sky
 from wetoolkit_minitown.sensors.noise import grain, noise
 
 NOTHING, FLOOR, STILL, MOVING = 0, 1, 2, 3  # what a ray met first
@@ -18,58 +18,73 @@ SKY = int(Category.SKY)
 PAINT, GLASS, LAMP, FACADE = int(Material.PAINT), int(Material.GLASS), int(Material.LAMP), int(Material.FACADE)
 ROOF, FOLIAGE, STRIPES = int(Material.ROOF), int(Material.FOLIAGE), int(Material.STRIPES)
 SIGNAL, SIGN = int(Material.SIGNAL), int(Material.SIGN)
-TAPS = 8  # at most so many samples of the ground a pixel
+TAPS = 6  # at most so many samples of the ground a pixel
+NEAR_GROUND = 0.6  # metres of ground along a pixel's column up to which it is coloured from the four cells around its middle
+
+
+CELL = 2.0  # metres a cell of the map of places that somebody may darken
+CELLS = 100  # cells along each side of it
 
 
 class Eye(NamedTuple):
     """Where an image is taken from and how its colours are recorded."""
 
-    origin: NDArray[np.float64]  # [3]
-    down: NDArray[np.float64]  # [3] half a pixel down the image, in units of the rays' directions
-    side: NDArray[np.float64]  # [3] half a pixel to its right
-    gain: NDArray[np.float64]  # [3] exposure and white balance
+    origin: Triple
+    down: Triple  # half a pixel down the image, in units of the rays' directions
+    side: Triple  # half a pixel to its right
+    gain: Triple  # exposure and white balance
     lift: float  # stray light added to all pixels
-    curve: NDArray[np.uint8]  # [4096] tone: of the square root of a quarter of the recorded light
 
 
 class Floor(NamedTuple):
     """The ground's raster, and what stands on it."""
 
     code: NDArray[np.uint8]  # [rows, columns]
-    corner: NDArray[np.float64]  # [2]
+    corner: tuple[float, float]
     cell: float
-    boxes: NDArray[np.float64]  # [A, 5] x, y, heading, half length, half width of what darkens the ground under it
+    boxes: NDArray[np.float64]  # [A, 6] x, y, heading, half length, half width, height of what darkens the ground around it
+    cells: NDArray[np.bool_]  # where that may matter (meeting.shadowed)
+    edge: tuple[float, float]  # corner of those cells
 
 
 @kernel
-def shade(rays, met, hits, lit, still, moving, floor, signals, light, eye):  # type: ignore[no-untyped-def]
+def shade(rays, met, hits, lit, still, moving, floor, signals, light, eye, curve):  # type: ignore[no-untyped-def]
     """Colours [P, 3] uint8 and categories [P] of P pixels.
 
-    rays [P, 3]; met [P] what each met; hits: Hits of still and moving things merged; lit [P] whether the sun reaches the place.
+    rays [P, 3]; met [P] what each met; hits: Hits of still and moving things merged; lit [P] whether the sun reaches the place;
+    curve [4096] tone, of the square root of a quarter of the recorded light.
     """
     count = len(rays)
     picture, shown = np.empty((count, 3), np.uint8), np.empty(count, np.uint8)
     for p in range(count):
         length = np.sqrt(rays[p, 0] ** 2 + rays[p, 1] ** 2 + rays[p, 2] ** 2)
         x, y, z = rays[p, 0] / length, rays[p, 1] / length, rays[p, 2] / length
+        far = hits.along[p]
         if met[p] == NOTHING:
             r, g, b = sky(x, y, z, light)
             shown[p] = SKY
         else:
             if met[p] == FLOOR:
-                r, g, b, shown[p] = _floor(rays[p], hits.along[p], lit[p], floor, light, eye)
+                r, g, b, shown[p] = _floor(rays[p, 0], rays[p, 1], rays[p, 2], far, lit[p], floor, light, eye)
             elif met[p] == STILL:
                 r, g, b, shown[p] = _solid(p, x, y, z, length, hits, lit[p], still, signals, light, eye)
             else:
                 r, g, b, shown[p] = _solid(p, x, y, z, length, hits, lit[p], moving, signals, light, eye)
-            clear = np.exp(-hits.along[p] * length / light.reach)
+            clear = np.exp(-far * length / light.reach)
             r = r * clear + light.horizon[0] * 0.92 * (1 - clear)
             g = g * clear + light.horizon[1] * 0.92 * (1 - clear)
             b = b * clear + light.horizon[2] * 0.92 * (1 - clear)
-        picture[p, 0] = _tone(r * eye.gain[0] + eye.lift, eye.curve)
-        picture[p, 1] = _tone(g * eye.gain[1] + eye.lift, eye.curve)
-        picture[p, 2] = _tone(b * eye.gain[2] + eye.lift, eye.curve)
+        picture[p, 0] = _tone(r * eye.gain[0] + eye.lift, curve)
+        picture[p, 1] = _tone(g * eye.gain[1] + eye.lift, curve)
+        picture[p, 2] = _tone(b * eye.gain[2] + eye.lift, curve)
     return picture, shown
+
+
+@inner
+def marked(x, y, cells, edge):  # type: ignore[no-untyped-def]
+    """Whether a place lies on a marked cell."""
+    column, row = int(np.floor((x - edge[0]) / CELL)), int(np.floor((y - edge[1]) / CELL))
+    return 0 <= row < CELLS and 0 <= column < CELLS and cells[row, column]
 
 
 @inner
@@ -86,29 +101,55 @@ def _code(x, y, floor):  # type: ignore[no-untyped-def]
 
 
 @inner
-def _floor(ray, along, lit, floor, light, eye):  # type: ignore[no-untyped-def]
+def _floor(rx, ry, rz, along, lit, floor, light, eye):  # type: ignore[no-untyped-def]
     """The ground's colour, averaged over what the pixel covers of it, and its category."""
-    x, y = eye.origin[0] + along * ray[0], eye.origin[1] + along * ray[1]
-    high, low = ray[2] - eye.down[2], ray[2] + eye.down[2]
+    x, y = eye.origin[0] + along * rx, eye.origin[1] + along * ry
+    high, low = rz - eye.down[2], rz + eye.down[2]
     near = -eye.origin[2] / low
     far = min(-eye.origin[2] / high, 3.0 * along) if high < -1e-4 else 3.0 * along
-    x0, y0 = eye.origin[0] + near * (ray[0] + eye.down[0]), eye.origin[1] + near * (ray[1] + eye.down[1])
-    x1, y1 = eye.origin[0] + far * (ray[0] - eye.down[0]), eye.origin[1] + far * (ray[1] - eye.down[1])
-    taps = min(TAPS, 2 + int(np.hypot(x1 - x0, y1 - y0) / 0.3))
+    x0, y0 = eye.origin[0] + near * (rx + eye.down[0]), eye.origin[1] + near * (ry + eye.down[1])
+    x1, y1 = eye.origin[0] + far * (rx - eye.down[0]), eye.origin[1] + far * (ry - eye.down[1])
+    long = np.sqrt((x1 - x0) ** 2 + (y1 - y0) ** 2)
     r, g, b = 0.0, 0.0, 0.0
-    for k in range(taps):
-        s, aside = (k + 0.5) / taps, along * (0.5 if k % 2 else -0.5)
-        u, v = x0 + s * (x1 - x0) + aside * eye.side[0], y0 + s * (y1 - y0) + aside * eye.side[1]
-        cr, cg, cb = surfaces.ground(_code(u, v, floor), u, v)
-        r, g, b = r + cr, g + cg, b + cb
-    dim = _under(x, y, floor.boxes)
+    if long < NEAR_GROUND:
+        r, g, b = _smooth(x, y, floor)
+    else:
+        taps = min(TAPS, int(long * 2.5))
+        for k in range(taps):
+            s, aside = (k + 0.5) / taps, along * (0.5 if k % 2 else -0.5)
+            code = _code(x0 + s * (x1 - x0) + aside * eye.side[0], y0 + s * (y1 - y0) + aside * eye.side[1], floor)
+            r, g, b = r + surfaces.GROUND[code, 0], g + surfaces.GROUND[code, 1], b + surfaces.GROUND[code, 2]
+        r, g, b = r / taps, g / taps, b / taps
+    code = _code(x, y, floor)
+    fr, fg, fb = surfaces.ground(code, x, y, long)
+    r, g, b = r * fr, g * fg, b * fb
+    dim = _under(x, y, floor.boxes) if marked(x, y, floor.cells, floor.edge) else 1.0
     sun = light.sun[2] * lit * (0.4 + 0.6 * dim)
     return (
-        r / taps * (light.beam[0] * sun + 0.80 * light.zenith[0] * dim + 0.22 * dim),
-        g / taps * (light.beam[1] * sun + 0.80 * light.zenith[1] * dim + 0.22 * dim),
-        b / taps * (light.beam[2] * sun + 0.80 * light.zenith[2] * dim + 0.22 * dim),
-        surfaces.SHOWN[_code(x, y, floor)],
+        r * (light.beam[0] * sun + light.shade[0] * dim),
+        g * (light.beam[1] * sun + light.shade[1] * dim),
+        b * (light.beam[2] * sun + light.shade[2] * dim),
+        surfaces.SHOWN[code],
     )
+
+
+@inner
+def _smooth(x, y, floor):  # type: ignore[no-untyped-def]
+    """Albedo between the middles of four cells: where a cell is larger than a pixel, edges would show its stairs."""
+    half = floor.cell / 2
+    u, v = (x - half - floor.corner[0]) / floor.cell, (y - half - floor.corner[1]) / floor.cell
+    u, v = u - np.floor(u), v - np.floor(v)
+    r, g, b = 0.0, 0.0, 0.0
+    for k in range(4):
+        right, up = k % 2, k // 2
+        code = _code(x + (half if right else -half), y + (half if up else -half), floor)
+        weight = (u if right else 1 - u) * (v if up else 1 - v)
+        r, g, b = (
+            r + weight * surfaces.GROUND[code, 0],
+            g + weight * surfaces.GROUND[code, 1],
+            b + weight * surfaces.GROUND[code, 2],
+        )
+    return r, g, b
 
 
 @inner
@@ -117,7 +158,7 @@ def _under(x, y, boxes):  # type: ignore[no-untyped-def]
     dim = 1.0
     for a in range(len(boxes)):
         dx, dy = x - boxes[a, 0], y - boxes[a, 1]
-        if abs(dx) + abs(dy) > 12.0:
+        if abs(dx) + abs(dy) > 2.0 + boxes[a, 3] + boxes[a, 4]:
             continue
         c, s = np.cos(boxes[a, 2]), np.sin(boxes[a, 2])
         u, v = abs(c * dx + s * dy) - boxes[a, 3], abs(c * dy - s * dx) - boxes[a, 4]
@@ -144,7 +185,7 @@ def _solid(p, x, y, z, length, hits, lit, table, signals, light, eye):  # type: 
     d0, d1 = float(table.detail[n, 0]), float(table.detail[n, 1])
     kind = table.material[n]
     gloss, wrap = 0.0, 0.0
-    if kind == LAMP or (kind == SIGNAL and signals[int(d0)] == int(d1)):
+    if kind == LAMP or (kind == SIGNAL and int(d0) < len(signals) and signals[int(d0)] == int(d1)):
         shine = 1.5 if kind == LAMP else 2.6
         return r * shine, g * shine, b * shine, table.category[n]
     if kind == FACADE:
@@ -156,9 +197,9 @@ def _solid(p, x, y, z, length, hits, lit, table, signals, light, eye):  # type: 
         f = (0.72 + 0.35 * row) * (0.8 + 0.4 * noise(u * 1.4, v * 1.4, 51))
         r, g, b = r * f, g * f, b * f
     elif kind == FOLIAGE:
-        f = surfaces.leaves(px, py, pz)
+        f = surfaces.leaves(px, py, pz, far)
         r, g, b, wrap = r * f, g * f, b * f * 0.95, 0.35
-        shift = 0.9 * (noise(px * 3.3 + pz, py * 3.3 - pz, 52) - 0.5)
+        shift = 1.1 * (noise(px * 3.3 + pz, py * 3.3 - pz, 52) - 0.5)
         nx, ny, nz = nx + shift, ny - shift, nz + 0.5 * shift
     elif kind == STRIPES:
         if (np.floor((v + d1 * u) / d0)) % 2 == 1:
@@ -217,3 +258,17 @@ def _mirrored(r, g, b, gloss, x, y, z, nx, ny, nz, lit, light):  # type: ignore[
         r * (1 - share) + share * sr + gloss * spark * light.beam[0], g * (1 - share) + share * sg + gloss * spark * light.beam[1],
         b * (1 - share) + share * sb + gloss * spark * light.beam[2],
     )  # fmt: skip
+
+
+@kernel
+def contrasts(picture, width):  # type: ignore[no-untyped-def]
+    """[P] the greatest difference of a pixel of an image [P, 3] from those right of it and below it, either way, in any colour."""
+    count = len(picture)
+    most = np.zeros(count, np.int32)
+    for p in range(count):
+        for q in (p + 1 if (p + 1) % width else count, p + width):
+            if q < count:
+                for i in range(3):
+                    apart = abs(np.int32(picture[p, i]) - np.int32(picture[q, i]))
+                    most[p], most[q] = max(most[p], apart), max(most[q], apart)
+    return most

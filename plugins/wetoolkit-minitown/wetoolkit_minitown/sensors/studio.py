@@ -17,6 +17,7 @@ from wetoolkit.errors import ConfigError, DataError, UnknownName
 from wetoolkit.store import write_atomic
 from wetoolkit_minitown.sensors.caster import Caster
 from wetoolkit_minitown.sensors.config import SensorConfig
+from wetoolkit_minitown.sensors.extra import embree
 from wetoolkit_minitown.sensors.files import DAMAGED, image_file, sweep_file, truth_files, write_image, write_truth
 from wetoolkit_minitown.sensors.lidar import Lidar, sweep
 from wetoolkit_minitown.sensors.pcd import read_pcd, write_pcd
@@ -32,6 +33,7 @@ Stands = tuple[Stage, Caster]
 
 def made(road: RoadMap, seed: int) -> Stands:
     """What stands around the roads of a whole map. Rows of its signals are renumbered as in the worlds that are cut from it."""
+    embree("rtcore_scene")  # what is missing is said before the seconds of work
     rows = np.unique(road.lane_signal[road.lane_signal >= 0])
     signal = np.where(road.lane_signal >= 0, np.searchsorted(rows, road.lane_signal), -1).astype(np.int32)
     stage = build_stage(replace(road, lane_signal=signal), seed)
@@ -101,16 +103,17 @@ class Studio:
         from wetoolkit_minitown.sensors.sheet import write_contact_sheet
 
         light = self.renderer.light
+        exposures = {camera.name: exposure(camera.name, self.seed, light) for camera in self.cameras}
         about = {
             "cameras": [
                 {
                     "name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(),
-                    "camera_to_ego": camera.mount.tolist(), "gain": exposure(camera.name, self.seed)[0].tolist(),
-                    "lift": exposure(camera.name, self.seed)[1],
+                    "camera_to_ego": camera.mount.tolist(), "gain": exposures[camera.name][0].tolist(),
+                    "lift": exposures[camera.name][1],
                 }
                 for camera in self.cameras
             ],
-            "sun": light.sun.tolist(), "clouds": light.cloud, "seed": self.seed, "seconds_a_step": self.world.dt,
+            "sun": light.sun, "clouds": light.cloud, "seed": self.seed, "seconds_a_step": self.world.dt,
         }  # fmt: skip
         write_atomic(self.folder / "rig.json", json.dumps(about, indent=1).encode())
         write_contact_sheet(self.folder, self.cameras, self.image_frames(), truth=self.config.truth)
@@ -151,6 +154,12 @@ class Studio:
         )
         found.validate()
         return found
+
+
+def reimagined(world: World, seed: int) -> Renderer:
+    """A renderer of any driving World, recorded elsewhere too: everybody and the roads as they are, made-up surroundings."""
+    stage, still = made(world.map, seed)
+    return Renderer(stage, still, world, np.zeros(2), seed)
 
 
 def _seconds(first: int, dt: float, frame: int) -> float:

@@ -3,47 +3,61 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 from wetoolkit_driving.jit import inner
 
-from wetoolkit_minitown.sensors.codes import Category, Surface
-from wetoolkit_minitown.sensors.noise import grain, noise
+from wetoolkit_minitown.sensors.codes import LEVELS, MIXED, Category, Surface
+from wetoolkit_minitown.sensors.noise import grain, noise, noise3
 
-# Albedo and Category of each Surface, by code.
-GROUND = np.array([
+ALBEDO = np.array([
     (0.060, 0.100, 0.026), (0.21, 0.19, 0.16), (0.150, 0.085, 0.068), (0.088, 0.088, 0.090), (0.12, 0.12, 0.12),
     (0.33, 0.32, 0.30), (0.74, 0.74, 0.72), (0.66, 0.45, 0.05), (0.062, 0.062, 0.062), (0.46, 0.45, 0.43),
 ])  # fmt: skip
-SHOWN = np.array([
+CATEGORY = np.array([
     Category.TERRAIN, Category.TERRAIN, Category.ROAD, Category.ROAD, Category.ROAD, Category.PAVEMENT, Category.MARKING,
     Category.MARKING, Category.ROAD, Category.PAVEMENT,
 ], np.uint8)  # fmt: skip
-assert len(GROUND) == len(SHOWN) == len(Surface)
 
-GRASS, PAVEMENT, WHITE, YELLOW = int(Surface.GRASS), int(Surface.PAVEMENT), int(Surface.WHITE), int(Surface.YELLOW)
+
+def _of_codes() -> tuple[NDArray[np.uint8], NDArray[np.float64]]:
+    """Of each code of the raster: the Surface that makes up most of it [48], its albedo [48, 3]."""
+    surface, albedo = np.zeros(MIXED + 2 * LEVELS, np.uint8), np.zeros((MIXED + 2 * LEVELS, 3))
+    surface[: len(ALBEDO)], albedo[: len(ALBEDO)] = np.arange(len(ALBEDO)), ALBEDO
+    for k, paint in enumerate((Surface.WHITE, Surface.YELLOW)):
+        share = (np.arange(LEVELS) + 1)[:, None] / LEVELS
+        codes = slice(MIXED + k * LEVELS, MIXED + (k + 1) * LEVELS)
+        albedo[codes] = share * ALBEDO[paint] + (1 - share) * ALBEDO[Surface.ASPHALT]
+        surface[codes] = np.where(share[:, 0] >= 0.5, paint, Surface.ASPHALT)
+    return surface, albedo
+
+
+SURFACE, GROUND = _of_codes()
+SHOWN = CATEGORY[SURFACE]
+
+GRASS, PAVEMENT = int(Surface.GRASS), int(Surface.PAVEMENT)
 YARD, KERB = int(Surface.YARD), int(Surface.KERB)
 CLEAR, FRAME, WALL = 0, 1, 2  # what a place of a facade is
 
 
 @inner
-def ground(code, x, y):  # type: ignore[no-untyped-def]
-    """(r, g, b) of the ground at a place."""
-    r, g, b = GROUND[code, 0], GROUND[code, 1], GROUND[code, 2]
+def ground(code, x, y, span):  # type: ignore[no-untyped-def]
+    """Factors (r, g, b) on a surface's albedo at a place: its texture, without what is finer than ``span`` metres."""
+    fine = span < 0.35
     if code == GRASS:
-        f = 0.55 + 0.5 * noise(x * 0.6, y * 0.6, 1) + 0.4 * noise(x * 5.0, y * 5.0, 2)
+        f = 0.55 + 0.5 * noise(x * 0.6, y * 0.6, 1) + 0.4 * (noise(x * 5.0, y * 5.0, 2) if fine else 0.5)
         dry = 0.25 * noise(x * 0.11, y * 0.11, 3)
-        return r * f * (1 + 1.5 * dry), g * f * (1 + 0.3 * dry), b * f
+        return f * (1 + 1.5 * dry), f * (1 + 0.3 * dry), f
     if code == PAVEMENT:
-        f = 0.82 + 0.2 * noise(x * 0.9, y * 0.9, 4) + 0.12 * grain(np.floor(x * 2.0), np.floor(y * 2.0), 5)
-        if x * 2.0 - np.floor(x * 2.0) < 0.06 or y * 2.0 - np.floor(y * 2.0) < 0.06:
+        f = 0.82 + 0.2 * noise(x * 0.9, y * 0.9, 4) + 0.12 * (grain(np.floor(x * 2.0), np.floor(y * 2.0), 5) if fine else 0.5)
+        if fine and (x * 2.0 - np.floor(x * 2.0) < 0.06 or y * 2.0 - np.floor(y * 2.0) < 0.06):
             f *= 0.72  # joints between slabs
-        return r * f, g * f, b * f
-    f = 0.80 + 0.24 * noise(x * 0.35, y * 0.35, 6) + 0.22 * noise(x * 9.0, y * 9.0, 7)
-    if code in (WHITE, YELLOW):
-        worn = 0.55 * max(0.0, noise(x * 1.7, y * 1.7, 8) - 0.45)
-        return r * (1 - worn) * f + 0.09 * worn, g * (1 - worn) * f + 0.09 * worn, b * (1 - worn) * f + 0.09 * worn
-    if code != YARD and code != KERB and noise(x * 0.09 + 3.1, y * 0.09, 9) > 0.66:
+        return f, f, f
+    f = 0.80 + 0.24 * noise(x * 0.35, y * 0.35, 6) + 0.22 * (noise(x * 9.0, y * 9.0, 7) if fine else 0.5)
+    if code >= MIXED:
+        f *= 1 - 0.5 * max(0.0, noise(x * 1.7, y * 1.7, 8) - 0.45)  # worn
+    elif code not in (YARD, KERB) and noise(x * 0.09 + 3.1, y * 0.09, 9) > 0.66:
         f *= 0.84  # where the road was mended
-    return r * f, g * f, b * f
+    return f, f, f
 
 
 @inner
@@ -81,8 +95,10 @@ def wall(r, g, b, u, v, number):  # type: ignore[no-untyped-def]
 
 
 @inner
-def leaves(x, y, z):  # type: ignore[no-untyped-def]
-    """Factor on a crown's colour: clumps of leaves and dark gaps between them."""
-    coarse = noise(x * 1.6 + 0.7 * z, y * 1.6 - 0.9 * z, 31)
-    fine = noise(x * 5.5 - 2.1 * z, y * 5.5 + 2.6 * z, 32)
-    return 0.35 + 0.75 * coarse + 0.65 * fine * fine
+def leaves(x, y, z, far):  # type: ignore[no-untyped-def]
+    """Factor on a crown's colour: clumps of leaves and dark gaps between them, finer the nearer they are."""
+    f = 0.30 + 0.75 * noise3(x * 1.5, y * 1.5, z * 1.5, 31)
+    f += 0.60 * (noise3(x * 5.0, y * 5.0, z * 5.0, 32) if far < 50.0 else 0.5)
+    if far < 22.0:
+        f += 0.75 * (noise3(x * 14.0, y * 14.0, z * 14.0, 33) - 0.5)
+    return max(f, 0.12)

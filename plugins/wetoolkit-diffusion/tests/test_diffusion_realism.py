@@ -1,0 +1,84 @@
+"""The numbers by which traffic is judged, on cases whose answer is known."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from wetoolkit_diffusion.distributions import FAR, Samples, quantities
+from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
+from wetoolkit_diffusion.testing import NOW, SPEC
+from wetoolkit_diffusion.tokens import encode
+from wetoolkit_driving.testing import actor, straight_world
+from wetoolkit_driving.types import AgentClass
+
+
+def two() -> tuple:  # type: ignore[type-arg]
+    world = straight_world([actor(20, 0, 0, 5.0), actor(40, 3.5, 0, 5.0), actor(10, -8, 0, 1.0, AgentClass.PEDESTRIAN)], speed=5.0)
+    return world, encode(world, NOW, SPEC)
+
+
+def test_the_log_has_no_error_and_a_shift_has_its_size() -> None:
+    world, tokens = two()
+    truth, there = recorded(tokens, world, NOW, 80)
+    assert there.tolist() == [False, True, True, True]
+    motion = np.repeat(truth[None], 3, 0)
+    motion[0, 1:, :, 1] += 2.0
+    motion[1, 1:, :, 1] += 1.0
+    motion[2, 1:, -1, 0] += 0.5
+    tally = Tally()
+    judge(tokens, world, NOW, motion, tally, "log0")
+    judge(tokens, world, NOW, motion[:2], tally, "log1")
+    assert tally.values["vehicle", "minADE"] == pytest.approx([0.5 / 80] * 2 + [1.0] * 2, abs=1e-3)
+    assert tally.values["vehicle", "minFDE"] == pytest.approx([0.5] * 2 + [1.0] * 2, abs=1e-3)
+    assert len(tally.values["pedestrian", "minADE"]) == 2
+    assert ("pedestrian", "off_road") not in tally.values
+    table = rows({"some": tally})
+    assert {row["class"] for row in table} == {"vehicle", "pedestrian"}
+    mean = next(row for row in table if row["class"] == "vehicle" and row["number"] == "minFDE")
+    assert mean["low"] <= mean["mean"] <= mean["high"]
+
+
+def test_going_straight_is_exact_for_who_goes_straight() -> None:
+    world, tokens = two()
+    truth, _ = recorded(tokens, world, NOW, 80)
+    np.testing.assert_allclose(going_straight(tokens, 80, 0.1)[0], truth, atol=1e-3)
+
+
+def test_rates_count_what_happens() -> None:
+    world, tokens = two()
+    truth, _ = recorded(tokens, world, NOW, 80)
+    row = tokens.rows.tolist().index(1)
+    motion = np.repeat(truth[None], 2, 0)
+    motion[0, row, :, 1] = np.linspace(0, 6.0, 80)  # off to the left in one sample of two
+    motion[1, row, :, 0] = 14.0 * 0.1 * np.arange(1, 81) ** 1.2  # and at an impossible pace in the other
+    tally = Tally()
+    judge(tokens, world, NOW, motion, tally, "log0")
+    order = [i for i in range(len(tokens)) if tokens.rows[i] in (0, 1)]
+    at = order.index(row)
+    assert tally.values["vehicle", "off_road"][at] == pytest.approx(0.5, abs=0.51)
+    assert tally.values["vehicle", "off_road"][1 - at] == 0.0
+    assert tally.values["vehicle", "violation"][at] >= 0.5
+    assert tally.values["vehicle", "violation"][1 - at] == 0.0
+
+
+def test_quantities_are_those_of_the_motion() -> None:
+    world = straight_world([actor(50, 0, np.pi, 5.0)], speed=5.0)  # towards the ego at 10 m/s
+    tokens = encode(world, NOW, SPEC)
+    truth, there = recorded(tokens, world, NOW, 20)
+    found = quantities(tokens, truth[None])
+    np.testing.assert_allclose(found["speed"], 5.0, atol=1e-3)
+    np.testing.assert_allclose(found["acceleration"], 0.0, atol=1e-2)
+    np.testing.assert_allclose(found["yaw rate"], 0.0, atol=1e-3)
+    gap = 50.0 - tokens.frame[0, 0] - 10.0 * np.array([0.5, 1.0, 1.5, 2.0])
+    np.testing.assert_allclose(found["nearest"][0, 1], gap, atol=1e-2)
+    touch = float(tokens.size[:, 1].sum()) / 2
+    np.testing.assert_allclose(found["ttc"][0, 1], (gap - touch) / 10.0, atol=1e-2)
+    alone = encode(straight_world([]), NOW, SPEC)
+    assert (quantities(alone, np.zeros((1, 1, 20, 3)))["ttc"] == FAR).all()
+    own, other = Samples(), Samples()
+    own.add(tokens, truth[None], there)
+    faster = truth.copy()
+    faster[:, :, 0] *= 1.4
+    other.add(tokens, faster[None], there)
+    assert own.distances(own)["vehicle", "speed"] == 0.0
+    assert other.distances(own)["vehicle", "speed"] == pytest.approx(2.0, abs=1e-2)

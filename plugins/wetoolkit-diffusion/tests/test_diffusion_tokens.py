@@ -1,0 +1,157 @@
+"""Tokens: where the scene lies does not matter, what is decoded is what was encoded, and bodies keep to their limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from wetoolkit_diffusion.kinematics import LIMITS, decode, violations
+from wetoolkit_diffusion.spec import TokenSpec
+from wetoolkit_diffusion.testing import NOW, busy, carried, without_lanes
+from wetoolkit_diffusion.tokens import encode, poses, states
+from wetoolkit_driving.geometry import ego_center
+from wetoolkit_driving.testing import actor, crossing_world, straight_world
+from wetoolkit_driving.types import AgentClass, Signal
+
+from wetoolkit.errors import ValidationError
+
+SPEC = TokenSpec()
+
+
+def test_who_is_chosen_is_who_is_there_and_near() -> None:
+    tokens = encode(busy(), NOW, SPEC)
+    assert tokens.rows[0] == -1
+    assert sorted(tokens.rows[1:]) == list(range(7))  # neither the late one nor the cone
+    few = encode(busy(), NOW, TokenSpec(agents=3))
+    assert len(few) == 3
+    assert few.left_out == 5
+    away = np.hypot(*(tokens.frame[1:, :2] - tokens.frame[0, :2]).T)
+    assert (np.diff(away) >= 0).all()
+
+
+def test_poses_come_back_from_tokens() -> None:
+    world = busy()
+    tokens = encode(world, NOW, SPEC)
+    at = NOW + 5 * np.arange(-2, 17)
+    back = poses(tokens.state, tokens.frame)
+    np.testing.assert_allclose(back[1:], world.agents.pose[tokens.rows[1:]][:, at], atol=2e-4)
+    np.testing.assert_allclose(back[0], ego_center(world.ego.states[at], world.ego.vehicle), atol=2e-4)
+    again = states(back, tokens.state[..., 4].astype(float), tokens.frame[:, None])
+    np.testing.assert_allclose(again, tokens.state, atol=2e-4)
+
+
+def test_tokens_do_not_depend_on_where_the_scene_lies() -> None:
+    spec = TokenSpec(lines=160)  # all there are: of equally near pieces, rounding decides which comes first
+    here, there = encode(busy(), NOW, spec), encode(carried(busy(), (250.0, -130.0, 2.1)), NOW, spec)
+    np.testing.assert_array_equal(here.rows, there.rows)
+    for name in ("state", "velocity", "valid", "there", "size"):
+        np.testing.assert_allclose(getattr(here, name), getattr(there, name), atol=1e-3, err_msg=name)
+    for form in (lambda xy: xy[..., 0].max(-1), lambda xy: xy[..., 1].min(-1), lambda xy: np.hypot(xy[..., 0], xy[..., 1]).sum(-1)):
+        np.testing.assert_allclose(np.sort(form(here.points)), np.sort(form(there.points)), atol=1e-2)
+
+
+def test_the_future_is_not_needed() -> None:
+    world = busy()
+    whole, cut = encode(world, NOW, SPEC), encode(world.until(NOW), NOW, SPEC)
+    assert not cut.valid[:, 3:].any()
+    for name in ("frame", "velocity", "points", "facts", "kind", "ways", "way_facts"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(cut, name))
+    np.testing.assert_array_equal(whole.state[:, :3], cut.state[:, :3])
+
+
+def test_a_world_without_lanes_has_tokens_and_no_pieces() -> None:
+    world = straight_world([actor(20, 0, 0, 3.0)])
+    found = encode(without_lanes(world), NOW, SPEC)
+    assert not found.there.any()
+    assert not found.open.any()
+
+
+def test_ways_follow_the_lanes_and_know_their_signals() -> None:
+    tokens = encode(crossing_world([actor(5, 0, 0, 5.0), actor(20, -9, np.pi / 2, 1.0, AgentClass.PEDESTRIAN)]), NOW, SPEC)
+    assert tokens.open[0].sum() == 3  # straight on, to the right, to the left
+    assert not tokens.open[tokens.kind == AgentClass.PEDESTRIAN].any()
+    assert (tokens.way_facts[0, :3, Signal.GREEN] == 1).all()
+    stop = 40.0 - 8.0 - tokens.frame[0, 0]  # the connectors begin 8 m before the centre of the crossing
+    np.testing.assert_allclose(tokens.way_facts[0, :3, 4] * 30.0, stop, atol=0.1)
+    ends = tokens.ways[0, :3, -1]
+    assert {(round(float(np.sign(x - 60))), round(float(y / 50))) for x, y in ends} == {(1, 0), (-1, -1), (-1, 1)}
+
+
+def test_a_world_of_another_pace_is_refused() -> None:
+    with pytest.raises(ValidationError, match="resample"):
+        encode(replace(busy(), dt=0.12), NOW, SPEC)
+
+
+def _arc(kind: AgentClass, speed: float, push: float, rate: float) -> tuple[np.ndarray, np.ndarray]:
+    """Exact motion [80, 3] at 10 Hz with constant acceleration and yaw rate, and its tokens [16, 5]."""
+    fine = np.arange(1, 8001) * 1e-3
+    v, h = np.maximum(speed + push * fine, 0.0), rate * fine
+    xy = np.cumsum(np.column_stack([v * np.cos(h), v * np.sin(h)]) * 1e-3, 0)
+    every = np.arange(99, 8000, 100)
+    motion = np.column_stack([xy, h])[every]
+    tokens = np.column_stack([motion[:, :2], np.cos(motion[:, 2]), np.sin(motion[:, 2]), v[every]])[4::5]
+    return motion, tokens
+
+
+@pytest.mark.parametrize(
+    ("kind", "speed", "push", "rate"),
+    [(0, 10.0, 0.0, 0.1), (0, 14.0, -3.0, 0.0), (0, 3.0, 1.5, -0.2), (2, 5.0, 0.3, 0.3), (1, 1.4, 0.0, 0.1)],
+)
+def test_smooth_motion_comes_back_from_its_tokens(kind: int, speed: float, push: float, rate: float) -> None:
+    motion, tokens = _arc(AgentClass(kind), speed, push, rate)
+    kinds, velocity = np.array([kind], np.uint8), np.array([[speed, 0.0]])
+    found, driven = decode(tokens[None], np.zeros((1, 16), bool), kinds, velocity, 5)
+    assert np.hypot(*(found[0] - motion)[:, :2].T).max() < 0.2
+    assert np.abs(found[0, :, 2] - motion[:, 2]).max() < 0.12
+    assert not driven.any()
+    assert not violations(found, kinds, velocity).any()
+
+
+def test_given_tokens_are_met_and_the_rest_is_near() -> None:
+    _, tokens = _arc(AgentClass.VEHICLE, 8.0, 0.0, 0.05)
+    given = np.zeros((1, 16), bool)
+    given[0, 9] = True
+    tokens[9, :2] += (0.6, 0.4)
+    found, _ = decode(tokens[None], given, np.zeros(1, np.uint8), np.array([[8.0, 0.0]]), 5)
+    np.testing.assert_allclose(found[0, 49, :2], tokens[9, :2], atol=1e-3)
+    assert np.hypot(*(found[0, 4::5, :2] - tokens[:, :2])[:5].T).max() < 0.6
+
+
+@pytest.mark.parametrize("kind", [AgentClass.VEHICLE, AgentClass.BICYCLE])
+def test_wild_tokens_become_motion_within_limits(kind: AgentClass) -> None:
+    rng = np.random.default_rng(3)
+    tokens = np.zeros((20, 16, 5))
+    tokens[..., 0] = 6.0 * 0.5 * np.arange(1, 17) + rng.normal(0, 3.0, (20, 16))
+    tokens[..., 1], tokens[..., 2] = rng.normal(0, 3.0, (20, 16)), 1.0
+    kinds, velocity = np.full(20, kind, np.uint8), np.tile([6.0, 0.0], (20, 1))
+    given = np.zeros((20, 16), bool)
+    given[::2, 3] = True  # of every other one, somewhere it cannot be
+    tokens[::2, 3, :2] += rng.choice([-25.0, 25.0], (10, 2))
+    found, driven = decode(tokens, given, kinds, velocity, 5)
+    np.testing.assert_array_equal(driven, given.any(1))
+    step = np.diff(np.concatenate([np.zeros((20, 1, 3)), found], 1), axis=1)
+    speed = np.hypot(step[..., 0], step[..., 1]) / 0.1
+    limits = LIMITS[kind]
+    assert (np.diff(speed, axis=1) / 0.1 < limits.acceleration + 0.5).all()
+    assert (np.abs(np.unwrap(found[..., 2], axis=1)[:, 1:] - np.unwrap(found[..., 2], axis=1)[:, :-1]) / 0.1 < 1.6).all()
+
+
+@pytest.mark.parametrize(
+    ("kind", "motion", "reason"),
+    [
+        (0, lambda t: (50.0 * t, 0 * t, 0 * t), "speed"),
+        (0, lambda t: (5.0 * t + 4.5 * t**2, 0 * t, 0 * t), "acceleration"),
+        (0, lambda t: (5.0 * t, 2.0 * t, 0 * t), "slip"),
+        (0, lambda t: (2.0 * np.sin(t) / 1.0, 2.0 * (1 - np.cos(t)), t), "radius"),
+        (1, lambda t: (7.0 * t, 0 * t, 0 * t), "speed"),
+        (2, lambda t: (12.0 * np.sin(t), 12.0 * (1 - np.cos(t)), t), "lateral"),
+    ],
+)
+def test_each_limit_is_noticed(kind: int, motion, reason: str) -> None:  # type: ignore[no-untyped-def]
+    from wetoolkit_diffusion.kinematics import REASONS
+
+    t = 0.1 * np.arange(1, 31)
+    pose = np.column_stack(motion(t))[None]
+    found = violations(pose, np.array([kind], np.uint8), pose[:, 0, :2] / 0.1)
+    assert found[0, REASONS.index(reason)]

@@ -1,0 +1,154 @@
+"""Intent attacks: somebody is given a goal or a speed that conflicts with what the ego is about to do.
+
+Every road user near enough is tried with every intent that fits it at every token from 1.5 to 6 s; what it would have to change is
+the acceleration and the turn of an arc from where it is to where it would be in the way. Those that a body of its class can do are
+drawn by how little that is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+from pydantic import Field
+from wetoolkit_driving.geometry import relative, wrap_angle
+from wetoolkit_driving.types import AgentClass, Double, World
+
+from wetoolkit.config import Config
+from wetoolkit_diffusion.controls import Hold, aimed, ego_way
+from wetoolkit_diffusion.spec import TokenSpec
+from wetoolkit_diffusion.tokens import Tokens
+
+Intent = Literal["cut-in", "hard-brake", "jaywalk", "fail-to-yield", "crossing-cyclist"]
+INTENTS: tuple[Intent, ...] = ("cut-in", "hard-brake", "jaywalk", "fail-to-yield", "crossing-cyclist")
+EARLIEST, LATEST = 1.5, 6.0  # seconds after the present
+BRAKE = 6.0  # m/s^2 of who brakes hard
+STAND = 2.0  # seconds for which it then stands
+CROSSING = np.deg2rad(35.0)  # who comes at less to the ego's way does not cross it
+KEEN = 1.5  # how much likelier the lesser change is
+
+
+class AttackConfig(Config):
+    """Who may do what."""
+
+    intents: tuple[Intent, ...] = Field(default=INTENTS, description="what may be done: drawn from the possible", min_length=1)
+    reach: float = Field(default=60.0, description="nobody farther from the ego is asked [m]", gt=0.0)
+    hardest: float = Field(default=3.5, description="largest mean acceleration that is asked of who drives [m/s^2]", gt=0.0)
+    gap: float = Field(default=2.0, description="free space between the ego and who cuts in, at that moment [m]", ge=0.0)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One way to attack."""
+
+    intent: Intent
+    row: int
+    token: int
+    state: Double  # [CHANNELS]
+    change: float  # what it takes: about 1 for what is common, 3 for the utmost
+
+
+def attack(
+    hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, config: AttackConfig, rng: np.random.Generator
+) -> Hold | None:
+    """The hold with one intent more, drawn by how little it takes; None where nobody can be in the way."""
+    options = choices(hold, tokens, spec, config)
+    if not options:
+        return None
+    chance = np.exp(-KEEN * (np.array([option.change for option in options]) - min(option.change for option in options)))
+    chosen = options[int(rng.choice(len(options), p=chance / chance.sum()))]
+    name = world.agents.ids[tokens.rows[chosen.row]]
+    word = f"{chosen.intent} by {name} in {(chosen.token - spec.now) * spec.period:g} s"
+    hold = hold.with_token(chosen.row, chosen.token, chosen.state, word)
+    if chosen.intent == "hard-brake":
+        for later in range(chosen.token + 1, min(spec.count, chosen.token + 1 + round(STAND / spec.period))):
+            hold = hold.with_token(chosen.row, later, chosen.state, "")
+    return replace(hold, attacked=chosen.row)
+
+
+def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
+    """Every attack that is possible, in a fixed order."""
+    way, _ = ego_way(tokens, spec)
+    found = []
+    for row in range(1, len(tokens)):
+        near = np.hypot(*(tokens.frame[row, :2] - tokens.frame[0, :2])) < config.reach
+        if not near or hold.given[row, spec.now + 1 :].any():
+            continue
+        for intent in config.intents:
+            if not _fits(intent, tokens, row):
+                continue
+            found += _brakes(tokens, row, spec) if intent == "hard-brake" else _meets(tokens, row, intent, way, spec, config)
+    return found
+
+
+def _fits(intent: Intent, tokens: Tokens, row: int) -> bool:
+    """Whether a road user is of the class for an intent and, for those beside or before the ego, in the place."""
+    kind = tokens.kind[row]
+    if intent in ("jaywalk", "crossing-cyclist"):
+        return bool(kind == (AgentClass.PEDESTRIAN if intent == "jaywalk" else AgentClass.BICYCLE))
+    seen = relative(tokens.frame[0], tokens.frame[row])
+    along = abs(seen[2]) < np.pi / 6
+    if kind != AgentClass.VEHICLE or intent == "fail-to-yield":
+        return bool(kind == AgentClass.VEHICLE)
+    if intent == "cut-in":
+        return bool(along and 2.0 < abs(seen[1]) < 6.5 and -8.0 < seen[0] < 35.0)
+    return bool(along and abs(seen[1]) < 1.8 and 5.0 < seen[0] < 45.0)
+
+
+def _brakes(tokens: Tokens, row: int, spec: TokenSpec) -> list[Choice]:
+    """A full stop of who drives ahead."""
+    speed = float(tokens.velocity[row, 0])
+    token = spec.now + int(np.ceil(speed / BRAKE / spec.period))
+    if speed < 3.0 or token >= spec.count:
+        return []
+    seconds = (token - spec.now) * spec.period
+    ahead = 0.5 * speed * seconds
+    return [Choice("hard-brake", row, token, np.array([ahead, 0.0, 1.0, 0.0, 0.0]), 0.5 * speed / seconds / 2.0)]
+
+
+def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
+    """One choice for each token at which the road user can be where the ego is (cut-in: just before it)."""
+    out = []
+    first, last = round(EARLIEST / spec.period), round(LATEST / spec.period)
+    for ahead in range(first, min(last, spec.future) + 1):
+        pose, seconds = way[ahead - 1], ahead * spec.period
+        unit = np.array([np.cos(pose[2]), np.sin(pose[2])])
+        place, heading = pose[:2], None
+        if intent == "cut-in":
+            free = config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0])
+            place, heading = pose[:2] + free * unit, float(pose[2])
+        effort = _effort(tokens, row, place, seconds, config)
+        if effort is None:
+            continue
+        change, speed = effort
+        state = aimed(tokens, row, place, seconds, heading, speed)
+        cross = abs(float(wrap_angle(tokens.frame[row, 2] + np.arctan2(state[3], state[2]) - pose[2])))
+        if intent == "cut-in" or cross > CROSSING:
+            out.append(Choice(intent, row, spec.now + ahead, state, change))
+    return out
+
+
+def _effort(tokens: Tokens, row: int, place: Double, seconds: float, config: AttackConfig) -> tuple[float, float] | None:
+    """(change, speed on arrival) of who goes to ``place`` [2] on an arc in so long; None where its class cannot."""
+    frame, velocity = tokens.frame[row], float(np.hypot(*tokens.velocity[row]))
+    offset = place - frame[:2]
+    away = float(np.hypot(*offset))
+    chord = float(wrap_angle(np.arctan2(offset[1], offset[0]) - frame[2]))
+    if tokens.kind[row] == AgentClass.PEDESTRIAN:
+        pace = away / seconds
+        return (0.5 + abs(pace - 1.4) + 0.3 * abs(chord), pace) if 0.4 < pace < 2.8 else None
+    if abs(chord) > 0.7 or away < 3.0:
+        return None
+    arc = away * (chord / np.sin(chord) if abs(chord) > 1e-3 else 1.0)
+    push = 2.0 * (arc - velocity * seconds) / seconds**2
+    arrival = velocity + push * seconds
+    sideways = (0.5 * (velocity + arrival)) ** 2 * abs(2.0 * chord / arc)
+    most = config.hardest if push > 0 else 1.5 * config.hardest
+    fast = 16.0 if tokens.kind[row] == AgentClass.VEHICLE else 8.0
+    if abs(push) > most or not 0.5 < arrival < max(fast, velocity + 3.0) or sideways > 4.0:
+        return None
+    return abs(push) / 2.0 + sideways / 3.0, arrival
+
+
+__all__ = ["INTENTS", "AttackConfig", "Choice", "attack", "choices"]

@@ -1,0 +1,1 @@
+"""OpenDRIVE roads and OpenSCENARIO trajectories of a recording."""

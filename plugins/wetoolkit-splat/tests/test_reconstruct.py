@@ -1,0 +1,107 @@
+"""The reconstructor: its kind's promises, what it renders while somebody drives, and which scenes it refuses."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("wetoolkit_driving", reason="driving is not installed")
+pytest.importorskip("PIL", reason="pillow is not installed")
+
+from wetoolkit_driving.sensors import Sensors
+from wetoolkit_driving.testing import scenario
+from wetoolkit_driving.types import World
+from wetoolkit_splat.reconstruct import SplatConfig, SplatScenes, looks
+from wetoolkit_splat.testing_driving import sensors, world
+from wetoolkit_splat.train import FitConfig
+
+from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.kinds import SupportsRender
+from wetoolkit.testing.data import ReconstructorContract
+from wetoolkit.types import Ref, Scenario
+
+FOLDER = Path(tempfile.mkdtemp(prefix="wetoolkit-splat-"))
+FIT = FitConfig(steps=40, budget=4000, degree=0, look_every=40, held_out=2, backend="cpu")
+
+
+def scenarios() -> list[Scenario[World]]:
+    return [scenario(world(), name=f"test/{k}") for k in range(2)]
+
+
+class Windows:
+    """A data set of these scenarios; what it saw is made up."""
+
+    def load(self, ref: Ref) -> Scenario[World]:
+        return next(given for given in scenarios() if given.id == ref.id)
+
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+        return sensors(FOLDER, self.load(ref).world)
+
+
+def made(**changes: Any) -> SplatScenes:
+    settings = {"fit": FIT, "folder": str(FOLDER / "scenes"), "backend": "cpu", "least_psnr": 5.0}
+    return SplatScenes(SplatConfig(**{**settings, **changes}), Windows())
+
+
+class TestSplat(ReconstructorContract):
+    def make(self) -> SplatScenes:
+        return made()
+
+    def scenarios(self) -> Sequence[Scenario[World]]:
+        return scenarios()
+
+
+def test_pictures_show_each_agent_where_the_world_has_it() -> None:
+    part, given = made(), scenarios()[0]
+    assert isinstance(part, SupportsRender)
+    scene = part.reconstruct(given, None, 0)
+    here = given.world
+    agents = here.agents
+    pose = agents.pose.copy()
+    pose[0, :, 1] += 3.0  # the car stands on the left
+    away = replace(agents, valid=agents.valid & (np.arange(len(agents)) != 0)[:, None])
+    seen = {
+        name: part.render(scene, replace(here, agents=changed), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+        for name, changed in {"logged": agents, "moved": replace(agents, pose=pose), "gone": away}.items()
+    }
+    assert seen["logged"]["rgb"].shape == (90, 160, 3)
+    assert seen["logged"]["rgb"].dtype == np.uint8
+    assert seen["logged"]["depth"].shape == (90, 160)
+    car = {name: np.abs(view["depth"] - seen["gone"]["depth"]) > 0.5 for name, view in seen.items()}
+    columns = {name: np.argwhere(car[name])[:, 1] for name in ("logged", "moved")}
+    assert len(columns["logged"]) > 30
+    assert columns["moved"].mean() < columns["logged"].mean() - 10
+
+
+def test_who_was_never_seen_is_drawn_as_a_box() -> None:
+    part, given = made(), scenarios()[0]
+    scene = part.reconstruct(given, None, 0)
+    strange = replace(given.world.agents, ids=("stranger", *given.world.agents.ids[1:]))
+    seen = part.render(scene, replace(given.world, agents=strange), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+    gone = replace(strange, valid=strange.valid & (np.arange(len(strange)) != 0)[:, None])
+    empty = part.render(scene, replace(given.world, agents=gone), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+    assert (np.abs(seen["depth"] - empty["depth"]) > 0.5).sum() > 30
+
+
+def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
+    given = scenarios()[0]
+    name = made().reconstruct(given, None, 0).assets["splat"]
+    stamp = (FOLDER / "scenes" / name / "scene.json").stat().st_mtime_ns
+    assert made().reconstruct(given, None, 0).assets["splat"] == name
+    assert (FOLDER / "scenes" / name / "scene.json").stat().st_mtime_ns == stamp
+    assert looks(made().config)[name]["psnr"] > 5
+    with pytest.raises(DataError, match="at least 99"):
+        made(least_psnr=99.0).reconstruct(given, None, 0)
+    with pytest.raises(ConfigError, match="not that of the scenario"):
+        other = replace(given, lineage=replace(given.lineage, dataset="another"))
+        made(folder=str(FOLDER / "elsewhere")).reconstruct(other, None, 0)
+    with pytest.raises(DataError, match="no camera 'CAM_B0'"):
+        made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_B0", (32, 16), FOLDER / "scenes")
+    with pytest.raises(DataError, match="holds no rig"):
+        made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16), FOLDER)

@@ -1,0 +1,213 @@
+"""From a driving window and what its sensors saw to a clip: one body for each agent, whoever it is, and the background.
+
+Lidar points inside an agent's box, whenever it was seen, are its own, in its frame; all others are the background. An agent without
+points gets some on its box, so that none is left out; pedestrians and cyclists sway. Points take the colour of the pixel they fall
+on in a picture of about their time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from wetoolkit_driving.sensors import Image, Sensors
+from wetoolkit_driving.types import AgentClass, World
+
+from wetoolkit.errors import DataError
+from wetoolkit.types import require
+from wetoolkit_splat.clip import Body, Clip, Frame
+from wetoolkit_splat.graph import Track
+
+Double = NDArray[np.float64]
+BACKGROUND = "background"
+MARGIN = 0.15  # metres that boxes are widened by: lidar and boxes are not exact
+GROUND = 0.12  # metres above the ground that belong to it, not to the box over it
+LIMBED = {AgentClass.PEDESTRIAN: 1.1, AgentClass.BICYCLE: 1.0}  # seconds of a step, of a turn of the pedals
+FEWEST = 150  # points of a body
+SHELL = (60.0, 160.0)  # metres away: where points stand for what no lidar reached
+
+
+@dataclass(frozen=True)
+class Amounts:
+    """How many points to begin with; what is more is thinned at random, what is less stays as it is."""
+
+    background: int = 25_000
+    body: int = 1_500
+    shell: int = 4_000
+
+
+def box_poses(world: World, agent: int) -> Double:
+    """[T, 4, 4] box centre to the window's frame, the box standing on z = 0."""
+    x, y, heading = world.agents.pose[agent].astype(np.float64).T
+    poses = np.tile(np.eye(4), (len(x), 1, 1))
+    poses[:, 0, 0], poses[:, 0, 1], poses[:, 1, 0], poses[:, 1, 1] = (
+        np.cos(heading),
+        -np.sin(heading),
+        np.sin(heading),
+        np.cos(heading),
+    )
+    poses[:, 0, 3], poses[:, 1, 3], poses[:, 2, 3] = x, y, world.agents.size[agent, 2] / 2
+    return poses
+
+
+def body_name(world: World, agent: int) -> str:
+    """What an agent is called in clips and scenes."""
+    return f"agent-{world.agents.ids[agent]}"
+
+
+def track_of(world: World, agent: int) -> Track | None:
+    """The valid steps of an agent, seconds after the window's step 0; None where it is never seen."""
+    valid = np.flatnonzero(world.agents.valid[agent])
+    if len(valid) == 0:
+        return None
+    poses = torch.from_numpy(box_poses(world, agent)[valid]).float()
+    return Track(torch.from_numpy(valid * world.dt), poses, torch.zeros(len(valid), 6))
+
+
+def frames_of(sensors: Sensors, images: Sequence[Image]) -> tuple[Frame, ...]:
+    """Pictures with their cameras."""
+    from PIL import Image as Picture
+
+    found = []
+    for image in images:
+        try:
+            with Picture.open(image.path) as picture:
+                pixels = np.asarray(picture.convert("RGB"), np.float32) / 255
+        except OSError as error:
+            raise DataError(f"cannot be read: {error}", file=image.path, way_out="make or fetch the picture again") from error
+        view = torch.from_numpy(sensors.world_to_camera(image)).float()
+        k = torch.from_numpy(sensors.camera(image.camera).intrinsics).float()
+        found.append(Frame(image.camera, image.time, torch.from_numpy(pixels), view, k))
+    return tuple(found)
+
+
+def sweeps_of(sensors: Sensors) -> list[tuple[float, Double]]:
+    """(time, points [N, 3] in the window's frame) of each sweep."""
+    found = []
+    for sweep in sensors.sweeps:
+        points = sweep.points()[:, :3].astype(np.float64)
+        found.append((sweep.time, points @ sweep.ego_to_world[:3, :3].T + sweep.ego_to_world[:3, 3]))
+    return found
+
+
+def seen_by(frame: Frame, points: Double) -> tuple[NDArray[np.int64], NDArray[np.int64], Double]:
+    """(rows of the points in the picture, their pixels as flat indices, depths [m])."""
+    height, width = frame.image.shape[:2]
+    view, k = frame.world_to_camera.double().numpy(), frame.intrinsics.double().numpy()
+    camera = points @ view[:3, :3].T + view[:3, 3]
+    depth = camera[:, 2]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        column, row = (camera @ k.T)[:, :2].T / depth
+    inside = (depth > 0.5) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
+    rows = np.flatnonzero(inside)
+    return rows, np.floor(row[rows]).astype(np.int64) * width + np.floor(column[rows]).astype(np.int64), depth[rows]
+
+
+def with_depth(frame: Frame, sweeps: Sequence[tuple[float, Double]], within: float = 0.05) -> Frame:
+    """The frame with the nearest point of each pixel, where a sweep was taken within so many seconds."""
+    near = [points for time, points in sweeps if abs(time - frame.time) <= within]
+    if not near:
+        return frame
+    _, pixels, depths = seen_by(frame, np.concatenate(near))
+    flat = np.full(frame.image.shape[0] * frame.image.shape[1], np.inf, np.float32)
+    np.minimum.at(flat, pixels, depths.astype(np.float32))
+    return replace(frame, depth=torch.from_numpy(np.where(np.isfinite(flat), flat, 0)).reshape(frame.image.shape[:2]))
+
+
+def colours_of(points: Double, frames: Sequence[Frame]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """(colours [N, 3], whether any picture shows it [N]): of the nearest camera. Hidden points take what hides them."""
+    colours, nearest = np.full((len(points), 3), 0.5, np.float32), np.full(len(points), np.inf)
+    for frame in frames:
+        rows, pixels, depths = seen_by(frame, points)
+        better = depths < nearest[rows]
+        colours[rows[better]] = frame.image.reshape(-1, 3).numpy()[pixels[better]]
+        nearest[rows[better]] = depths[better]
+    return colours, np.isfinite(nearest)
+
+
+def _around(frames: Sequence[Frame], time: float, within: float = 0.3) -> list[Frame]:
+    return [frame for frame in frames if abs(frame.time - time) <= within]
+
+
+def _claimed(world: World, sweeps: Sequence[tuple[float, Double]], frames: Sequence[Frame]) -> dict[int, list[Double]]:
+    """Agent, or -1 for the rest -> arrays [N, 6]: its points in its own frame and their colours."""
+    poses = [np.linalg.inv(box_poses(world, agent)) for agent in range(len(world.agents))]
+    found: dict[int, list[Double]] = {}
+    for time, points in sweeps:
+        step = round(time / world.dt)
+        colours, seen = colours_of(points, _around(frames, time))
+        owner = np.full(len(points), -1)
+        for agent in range(len(world.agents)):
+            if not (0 <= step < world.steps and world.agents.valid[agent, step]):
+                continue
+            own = points @ poses[agent][step, :3, :3].T + poses[agent][step, :3, 3]
+            inside = (np.abs(own) <= world.agents.size[agent] / 2 + MARGIN).all(1) & (points[:, 2] > GROUND)
+            owner[inside] = agent
+            found.setdefault(agent, []).append(np.concatenate([own, colours], 1)[inside & seen])
+        found.setdefault(-1, []).append(np.concatenate([points, colours], 1)[(owner < 0) & seen])
+    return found
+
+
+def _thinned(points: Double, most: int, rng: np.random.Generator) -> Double:
+    return points if len(points) <= most else points[rng.choice(len(points), most, replace=False)]
+
+
+def on_box(size: Double, count: int, rng: np.random.Generator) -> Double:
+    """[count, 6]: grey points on the sides of a box."""
+    points = rng.uniform(-0.5, 0.5, (count, 3))
+    axis = rng.integers(0, 3, count)
+    points[np.arange(count), axis] = np.where(rng.random(count) < 0.5, -0.5, 0.5)
+    return np.concatenate([points * size, np.full((count, 3), 0.5)], 1)
+
+
+def shell(frames: Sequence[Frame], count: int, rng: np.random.Generator) -> Double:
+    """[n, 6]: points far away, all around and above the horizon, that some picture shows."""
+    centre = torch.stack([torch.linalg.inv(frame.world_to_camera)[:3, 3] for frame in frames]).mean(0).double().numpy()
+    turn, rise = rng.uniform(0, 2 * np.pi, count), rng.uniform(0, 0.35, count)
+    distance = rng.uniform(*SHELL, count)
+    points = centre + distance[:, None] * np.stack([np.cos(turn) * np.cos(rise), np.sin(turn) * np.cos(rise), np.sin(rise)], -1)
+    colours, seen = colours_of(points, frames)
+    return np.concatenate([points, colours], 1)[seen]
+
+
+def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: int, amounts: Amounts | None = None) -> Clip:
+    """Pictures, lidar and bodies between two times [s] after the window's step 0.
+
+    Raises ``ValidationError`` where no picture or no sweep lies between them, ``DataError`` for files that cannot be read.
+    """
+    amounts, rng = amounts or Amounts(), np.random.default_rng(seed)
+    images = [image for image in sensors.images if seconds[0] <= image.time <= seconds[1]]
+    require(bool(images), f"no picture between {seconds[0]} and {seconds[1]} s", "sensors.images", "ask for another stretch")
+    sweeps = [(time, points) for time, points in sweeps_of(sensors) if seconds[0] <= time <= seconds[1]]
+    require(bool(sweeps), "no lidar sweep", "sensors.sweeps", "give points: wetoolkit_splat.clip.Clip takes those of any source")
+    frames = frames_of(sensors, images)
+    claimed = _claimed(world, sweeps, frames)
+    far = shell(frames, amounts.shell, rng)
+    rest = np.concatenate([_thinned(np.concatenate(claimed.pop(-1)), amounts.background, rng), far])
+    bodies = {BACKGROUND: Body(*_tensors(rest))}
+    repairs = {"bodies_with_points_on_their_box": 0, "agents_never_seen": 0}
+    for agent in range(len(world.agents)):
+        track = track_of(world, agent)
+        if track is None:
+            repairs["agents_never_seen"] += 1
+            continue
+        own = _thinned(np.concatenate([*claimed.get(agent, []), np.zeros((0, 6))]), amounts.body, rng)
+        if len(own) < FEWEST:
+            repairs["bodies_with_points_on_their_box"] += 1
+            own = np.concatenate([own, on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
+        bodies[body_name(world, agent)] = _body(own, world, agent, track)
+    return Clip(tuple(with_depth(frame, sweeps) for frame in frames), bodies, repairs)
+
+
+def _tensors(points: Double) -> tuple[torch.Tensor, torch.Tensor]:
+    return torch.from_numpy(points[:, :3]).float(), torch.from_numpy(points[:, 3:]).float()
+
+
+def _body(points: Double, world: World, agent: int, track: Track) -> Body:
+    kind = AgentClass(int(world.agents.kind[agent]))
+    length, width, height = (float(value) for value in world.agents.size[agent])
+    size, period = (length, width, height), LIMBED.get(kind, 1.0)
+    return Body(*_tensors(points), track, kind.name.lower(), size, kind in LIMBED, period)

@@ -1,0 +1,166 @@
+"""The reconstructor ``splat``: a driving window with a scene of gaussians fitted to what its sensors saw, which can be rendered.
+
+A scene is fitted when it is first asked for and kept in a folder, named by what went into it; the next run finds it there. The
+world one acts in is the log's own, as with ``replay``: gaussians only show it, with every agent where the simulator has it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from wetoolkit_driving.reconstruct import Replay, ReplayConfig
+from wetoolkit_driving.sensors import Camera
+from wetoolkit_driving.types import HEADING, World, X, Y
+
+from wetoolkit.config import Config
+from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.registry import load_registry
+from wetoolkit.store import key_of, write_atomic
+from wetoolkit.types import Failure, Ref, Scenario, Scene
+from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
+from wetoolkit_splat.files import scene as files
+from wetoolkit_splat.graph import Node, SplatScene
+from wetoolkit_splat.initial import from_points
+from wetoolkit_splat.render import Backend, Settings
+from wetoolkit_splat.train import FitConfig, fit
+from wetoolkit_splat.types import Cameras
+
+ASSET, RIG, LOOK = "splat", "rig.json", "look.json"
+
+
+class SplatConfig(Config):
+    """Where sensors come from, how scenes are fitted and which are good enough."""
+
+    dataset: str = Field(default="minitown", description="the data set whose sensors are used: that of the experiment")
+    settings: dict[str, Any] = Field(default_factory=dict, description="of this data set: those of the experiment")
+    folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
+    fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
+    least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
+    backend: Backend = Field(default="auto", description="what renders: auto, cpu, cuda, twin")
+
+
+@dataclass(frozen=True)
+class _Rendered:
+    scene: SplatScene
+    rig: Mapping[str, Camera]
+
+
+class SplatScenes:
+    """Scenes to act in that can be looked at."""
+
+    def __init__(self, config: SplatConfig, dataset: Any = None) -> None:
+        self.config, self._dataset = config, dataset
+
+    def reconstruct(self, scenario: Scenario[World], failure: Failure | None, seed: int) -> Scene[World]:
+        """The log's world and a fitted scene. ``DataError`` names a scene whose held-out pictures are worse than ``least_psnr``."""
+        scene = Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
+        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit"}), seed)[:24]
+        folder = Path(self.config.folder) / name
+        if not (folder / LOOK).exists():
+            self._fit(scenario, folder, seed)
+        psnr = json.loads((folder / LOOK).read_text()).get("psnr", np.inf)
+        if psnr < self.config.least_psnr:
+            raise DataError(
+                f"held-out pictures of the fitted scene have {psnr:.1f} dB, at least {self.config.least_psnr} are asked for",
+                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
+            )  # fmt: skip
+        return replace(scene, assets={**scene.assets, ASSET: name})
+
+    def render(
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+    ) -> Mapping[str, NDArray[Any]]:
+        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world; ``folder`` holds the scenes."""
+        kept = _read(folder / scene.assets[ASSET])
+        if camera not in kept.rig:
+            raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
+        shown, poses = driven(kept.scene, world, step)
+        seen_from = camera_at(world, step, kept.rig[camera], resolution)
+        with torch.no_grad():
+            seen = shown.render(seen_from, step * world.dt, (camera,), poses, Settings(self.config.backend))
+        rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
+        return {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+
+    def _source(self) -> Any:
+        if self._dataset is None:
+            self._dataset = load_registry().build("dataset", self.config.dataset, self.config.settings)
+        return self._dataset
+
+    def _fit(self, scenario: Scenario[World], folder: Path, seed: int) -> None:
+        ref = Ref(scenario.id, scenario.split, scenario.log)
+        dataset = self._source()
+        if dataset.load(ref).lineage != scenario.lineage:
+            raise ConfigError(
+                "the sensors' data set is not that of the scenario", scenario=scenario.id,
+                way_out="give the reconstructor the same `dataset` and `settings` as the experiment's [dataset]",
+            )  # fmt: skip
+        sensors = dataset.sensors(ref)
+        whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
+        points = self.config.fit.budget // 2
+        clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
+        fitted = fit(
+            clip, self.config.fit.model_copy(update={"backend": self.config.backend}), seed, None, folder / "fit.safetensors"
+        )
+        files.write(folder, fitted.learned.scene())
+        write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
+        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **clip.repairs}).encode())
+        for left in folder.glob("fit.safetensors*"):
+            left.unlink()
+
+
+def _facts(camera: Camera) -> dict[str, Any]:
+    return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
+
+
+def _read(folder: Path) -> _Rendered:
+    try:
+        facts = json.loads((folder / RIG).read_text())
+        cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise DataError(
+            f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
+        ) from error
+    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras})
+
+
+def driven(scene: SplatScene, world: World, step: int) -> tuple[SplatScene, dict[str, torch.Tensor]]:
+    """The scene of those who are there at a step of a world, and their poses [4, 4]; who was never seen is a grey box."""
+    names = {body_name(world, agent): agent for agent in range(len(world.agents)) if world.agents.valid[agent, step]}
+    for name, node in scene.nodes.items():
+        if node.track is not None and name not in names:
+            scene = scene.removed(name)
+    for name, agent in names.items():
+        if name not in scene.nodes:
+            scene = scene.added(name, _boxed(world, agent))
+    return scene, {name: torch.from_numpy(box_poses(world, agent)[step]).float() for name, agent in names.items()}
+
+
+def _boxed(world: World, agent: int) -> Node:
+    points = torch.from_numpy(on_box(world.agents.size[agent].astype(np.float64), 4 * FEWEST, np.random.default_rng(0))).float()
+    return Node(from_points(points[:, :3], points[:, 3:], 0))
+
+
+def camera_at(world: World, step: int, camera: Camera, resolution: tuple[int, int]) -> Cameras:
+    """A camera of the rig where the acting body is at a step, its pictures scaled to ``resolution`` (width, height)."""
+    state, ego = world.ego.states[step], np.eye(4)
+    ego[:2, :2] = [[np.cos(state[HEADING]), -np.sin(state[HEADING])], [np.sin(state[HEADING]), np.cos(state[HEADING])]]
+    ego[:2, 3] = state[X], state[Y]
+    width, height = resolution
+    scaled = np.diag([width / camera.size[0], height / camera.size[1], 1.0]) @ camera.intrinsics
+    view = np.linalg.inv(ego @ camera.mount)
+    return Cameras(torch.from_numpy(view)[None].float(), torch.from_numpy(scaled)[None].float(), width, height)
+
+
+def looks(config: SplatConfig) -> dict[str, Any]:
+    """What is known of the fitted scenes in the folder, by name."""
+    return {path.parent.name: json.loads(path.read_text()) for path in sorted(Path(config.folder).glob(f"*/{LOOK}"))}
+
+
+__all__ = ["SplatConfig", "SplatScenes", "camera_at", "driven", "looks"]
