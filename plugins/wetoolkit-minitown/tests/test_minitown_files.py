@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.types import Signal, World
 from wetoolkit_minitown import files
 from wetoolkit_minitown.cache import code_version
@@ -11,7 +12,9 @@ from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 
 from wetoolkit.errors import ConfigError
 from wetoolkit.registry import load_registry
-from wetoolkit.types import Scenario
+from wetoolkit.types import ObservationSpec, Scenario, Situation
+
+SPEC = ObservationSpec(history=16, fields=("ego", "agents", "lanes", "route"), limits={"agents": 24, "lanes": 32})
 
 pytest.importorskip("wetoolkit_logs", reason="the nuPlan writer and reader are part of wetoolkit-logs")
 
@@ -88,6 +91,10 @@ def test_windows_are_the_same_by_way_of_files(town_data: Minitown, through: Mini
         assert (found.id, found.log, found.split, found.clock) == (direct.id, direct.log, direct.split, direct.clock)
         assert [step.component for step in found.lineage.steps] == ["dataset/minitown", "dataset/nuplan"]
         same_roads(direct.world, found.world, same_drive(direct, found), files.LIGHTS)
+        seen = [Driving().observe([Situation(one.id, one.log, one.world, one.clock.now)], SPEC).arrays for one in (direct, found)]
+        assert all(np.allclose(seen[0][name], seen[1][name], atol=1e-3) for name in ("ego", "agents", "route"))
+        lanes = [np.sort(arrays["lanes"], axis=None) for arrays in seen]
+        assert np.allclose(*lanes, atol=1e-3)  # in any order where two are equally near
         on = [{world.map.area_ids[k] for k in np.flatnonzero(world.on_route)} for world in (direct.world, found.world)]
         assert on[0] <= on[1]
 

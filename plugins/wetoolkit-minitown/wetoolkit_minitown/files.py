@@ -23,7 +23,7 @@ from wetoolkit_minitown.log import SEEN, SEEN_STILL, Log
 from wetoolkit_minitown.traffic import DT
 
 FORMAT = "nuplan"
-LIGHTS = 100.0  # metres from the ego within which lights are written; farther ones are unknown
+LIGHTS = 145.0  # metres from the ego within which lights are written: all that are on the map of a window at its present
 STILL = "still-"  # what the names of those begin with that never move
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 from dataclasses import replace
 from pathlib import Path
@@ -343,3 +344,22 @@ def test_areas_of_every_kind_are_there(folder):
     data = reader(folder)
     kinds = {int(kind) for kind in data.load(data.index("train")[0]).world.map.area_kind}
     assert kinds == {int(kind) for kind in AreaKind}
+
+
+@pytest.mark.realdata
+def test_real_logs_stand_on_their_map():
+    """Real logs below $WETOOL_DATA/nuplan (with its maps): the ego on the road, boxes of several classes, a route."""
+    root = Path(os.environ.get("WETOOL_DATA") or Path(__file__).parents[4] / "../shared/data") / "nuplan"
+    if not root.is_dir():
+        pytest.skip(f"no nuPlan logs at {root}: set WETOOL_DATA to a folder that holds nuplan/ with logs and maps")
+    data = reader(root, radius=120, stride=10, rate=2)
+    worlds = [data.load(ref).world for ref in data.index("train")[:20]]
+    for world in worlds:
+        drivable = np.isin(
+            world.map.area_kind, (AreaKind.ROADBLOCK, AreaKind.INTERSECTION, AreaKind.CARPARK, AreaKind.ROADBLOCK_CONNECTOR)
+        )
+        shapes = [shapely.Polygon(world.map.area(k)) for k in np.flatnonzero(drivable)]
+        now = shapely.Point(*world.ego.states[round(2 / world.dt), :2])
+        assert min(shape.distance(now) for shape in shapes) < 1.0
+    assert len({int(kind) for world in worlds for kind in world.agents.kind}) > 1
+    assert any(len(world.route) for world in worlds)
