@@ -54,6 +54,7 @@ test-numpy:  ## the PDM score on the oldest and the newest numpy, the parity cas
 test-peers: install  ## the PDM score against its origins, the bridge against nuplan-devkit: make test-peers PEERS=/folder/of/sources
 	@test -n "$(PEERS)" || (echo "give PEERS: a folder with navsim-v1.1, navsim-v2.2, WorldEngine and nuplan-devkit"; exit 2)
 	test -n "$(PEERS_PYTHON)" -o -x build/peers/venv/bin/python || $(PYTHON) -m venv build/peers/venv
+	@test -n "$(PEERS_PYTHON)" || echo "installing what the peers need in build/peers/venv (once, minutes)"
 	test -n "$(PEERS_PYTHON)" || build/peers/venv/bin/pip install --disable-pip-version-check -q -r tests/peers/requirements.txt
 	$(BIN)/python tests/peers/compare.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python) $(PEERS_OPTIONS)
 	$(BIN)/python tests/peers/nuplan_bridge.py --peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python)

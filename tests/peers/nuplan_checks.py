@@ -41,12 +41,12 @@ TOLERANCE = {"boxes [m, rad]": 2e-5, "velocities [m/s]": 1e-5, "sizes [m]": 1e-5
 class Bench:
     """What the checks share; each part is made when first needed."""
 
-    def __init__(self, build: Path, windows: int) -> None:
-        self.build, self.town, self.count = build, build / "town", windows
+    def __init__(self, build: Path, windows: int, degrees: bool = False) -> None:
+        self.build, self.town, self.count, self.degrees = build, build / "town", windows, degrees
 
     @cached_property
     def plain(self) -> Path:
-        return nuplan_plain.plain(self.town, self.build / "plain")
+        return nuplan_plain.plain(self.town, self.build / ("degrees" if self.degrees else "plain"), self.degrees)
 
     @cached_property
     def reader(self) -> NuPlan:
@@ -98,6 +98,7 @@ def checks(build: Path, windows: int) -> Iterator[tuple[str, Check]]:
     yield "builder", lambda: builder(bench)
     yield "map", lambda: city(bench)
     yield "scenario", lambda: scenarios(bench)
+    yield "map in degrees", lambda: only(scenarios(Bench(build, windows // 2, degrees=True)), ("map: ", "route", "windows"))
     yield "replay", lambda: replay(bench)
     yield "devkit's IDM", lambda: peer(bench)
     yield "sensors", lambda: sensors(build / "sensed")
@@ -185,6 +186,11 @@ def scenarios(bench: Bench) -> Iterator[Found]:
         note = f"may differ by {LIMITS[name]}: the devkit drops it" if name in LIMITS else ""
         yield Found(name, int(count), int(bad), worst, note)
     yield Found("windows", len(bench.pairs), 0, note=f"the map was asked {asked} times")
+
+
+def only(found: Iterator[Found], names: tuple[str, ...]) -> Iterator[Found]:
+    """Those whose names begin so, and those that do not agree."""
+    yield from (one for one in found if one.what.startswith(names) or one.mismatches)
 
 
 def fields(a: World, b: World) -> dict[str, tuple[Any, Any]]:

@@ -7,15 +7,21 @@ import sqlite3
 from pathlib import Path
 
 import numpy as np
+import pyogrio.raw
+import shapely
 from wetoolkit_logs.nuplan.gpkg import _append, read_layer
-from wetoolkit_logs.nuplan.schema import LAYERS, OWN_TABLES
+from wetoolkit_logs.nuplan.layers import Columns
+from wetoolkit_logs.nuplan.schema import EPSG, LAYERS, OWN_TABLES
 
 OWN_COLUMNS = ("name", "area_name", "derived")
 LINES = ("baseline_paths", "boundaries", "lane_connectors")
 
 
-def plain(folder: Path, target: Path) -> Path:
-    """A copy in ``target`` without our tables, layers and columns; tokens and fids are the same."""
+def plain(folder: Path, target: Path, degrees: bool = False) -> Path:
+    """A copy in ``target`` without our tables, layers and columns; tokens and fids are the same.
+
+    ``degrees``: shapes in longitude and latitude, as in nuPlan's own maps.
+    """
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     for log in sorted(folder.glob("*.db")):
@@ -31,8 +37,24 @@ def plain(folder: Path, target: Path) -> Path:
         kind = None if layer == "meta" else "LineString" if layer in LINES else "Polygon"
         if kind is None:
             columns.pop("fid")
-        _append(copy, layer, {name: column for name, column in columns.items() if name not in OWN_COLUMNS}, kind)
+        kept = {name: column for name, column in columns.items() if name not in OWN_COLUMNS}
+        if degrees and kind is not None:
+            _append_degrees(copy, layer, kept, kind)
+        else:
+            _append(copy, layer, kept, kind)
     return target
+
+
+def _append_degrees(path: Path, layer: str, columns: Columns, kind: str) -> None:
+    from pyproj import Transformer  # only where the devkit's packages are
+
+    back = Transformer.from_crs(EPSG, 4326, always_xy=True)
+    shapes = shapely.transform(columns["geometry"], lambda xy: np.stack(back.transform(*xy.T), 1) if len(xy) else xy)
+    values = {name: column for name, column in columns.items() if name != "geometry"}
+    pyogrio.raw.write(
+        str(path), shapely.to_wkb(shapes), list(values.values()), list(values), layer=layer, driver="GPKG", geometry_type=kind,
+        crs="EPSG:4326", append=path.exists(),
+    )  # fmt: skip
 
 
 def rows(folder: Path) -> dict[str, int]:

@@ -55,13 +55,13 @@ def test_ours_passes_on_made_cases(cases):
 
 
 @pytest.mark.parametrize("variant", [v for v in VARIANTS.values() if v != NAVSIM_1_1], ids=lambda variant: variant.name)
-def test_every_variant_passes_and_differs_from_the_first(variant, cases):
+def test_every_variant_passes_and_differs_from_the_first(variant):
     mine = conformance.made(3, variant)
     rows = [conformance.coverage(mine, variant), *conformance.check(fast(variant), mine, variant)]
     assert [row.name for row in rows if row.passed is not True] == []
     assert set(variant.gates) | set(variant.weights) <= {row.name for row in rows}
-    found = {row.name for row in conformance.check(FAST, mine, variant) if row.passed is False}
-    assert found  # the first variant's results are not taken for this one's
+    found = list(conformance.compare("fast", mine, [FAST(case) for case in mine], 0.0))
+    assert not all(row.passed for row in found)  # the first variant's results are not taken for this one's
 
 
 @pytest.mark.parametrize(

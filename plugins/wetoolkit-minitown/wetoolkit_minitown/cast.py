@@ -13,8 +13,9 @@ from wetoolkit_driving.types import AgentClass, Vehicle
 from wetoolkit_minitown.curves import DS, beside, heading
 from wetoolkit_minitown.events import EVENTS
 from wetoolkit_minitown.events.base import CYCLIST, PERSON, REST, Clear, Leader, Plan, Thing, cruise, draw
+from wetoolkit_minitown.events.construction_stop import zone
 from wetoolkit_minitown.place import Place
-from wetoolkit_minitown.town import CAR, CYCLE, LANE, NEVER
+from wetoolkit_minitown.town import CAR, CYCLE, LANE, NEVER, PARKING
 from wetoolkit_minitown.traffic import Drivers, Stage, Standers, Walkers
 
 Double = NDArray[np.float64]
@@ -23,8 +24,9 @@ Spot = tuple[int, float, float]  # track, metres, m/s
 
 WALKS = 24  # walks of a walker's way
 EGO = Vehicle()
-EGO_MANNER = (0.98, 30.0, 1.2, 1.9, 2.2, 3.0)
+EGO_MANNER = (0.98, 30.0, 1.2, 1.9, 2.8, 2.8)
 AROUND = 280.0  # metres around the ego's start within which there is traffic
+BUS = (10.5, 2.35, 3.0)  # length, width, height, metres
 CLOSE = 5.5  # metres between centres at which others are in the way of an actor
 
 
@@ -99,14 +101,14 @@ def draw_cast(place: Place, rng: np.random.Generator, density: Density, event: s
     speed = np.array([v for *_, v in spots])
     drivers = Drivers(np.array(ways), np.array([s for _, s, _ in spots]), np.minimum(speed, manner[:, 1]), body, manner)
     walkers = _walkers(place, rng, density.pedestrians)
-    people = (*(t for t in plan.things if t.speed > 0), *_bystanders(place, rng, plan.way))
+    people = (*(t for t in plan.things if t.speed > 0), *_bystanders(place, rng, plan.way), *_waiting(place, rng))
     kind = np.concatenate([
         np.full(1 + cars, AgentClass.VEHICLE), np.full(len(bikes), AgentClass.BICYCLE),
         np.full(density.pedestrians, AgentClass.PEDESTRIAN), np.array([t.kind for t in people], np.uint8),
     ]).astype(np.uint8)  # fmt: skip
     person = np.column_stack([rng.uniform(0.45, 0.65, (density.pedestrians, 2)), rng.uniform(1.5, 1.95, density.pedestrians)])
     sizes = np.vstack([size, person, np.array([t.size for t in people]).reshape(-1, 3)]).astype(np.float32)
-    things = tuple(t for t in plan.things if t.speed == 0)
+    things = (*(t for t in plan.things if t.speed == 0), *_fixtures(place, rng))
     return Cast(
         temper, density, plan, drivers, walkers, _standers(people), kind, sizes, things, float(rng.uniform(-0.6, 0.5)), values
     )
@@ -233,6 +235,24 @@ def _bystanders(place: Place, rng: np.random.Generator, way: Int) -> list[Thing]
                 turned = float(heading(line)[i] + side * np.pi / 2 + rng.uniform(-0.7, 0.7))
                 found.append(Thing((float(line[i, 0]), float(line[i, 1]), turned), AgentClass.PEDESTRIAN, PERSON))
     return found
+
+
+def _waiting(place: Place, rng: np.random.Generator) -> list[Thing]:
+    """People at bus stops, on the pavement beside the bay."""
+    found = []
+    for x, y, h in place.town.stops.tolist():
+        right = PARKING / 2 + CYCLE + 0.6
+        for along in rng.uniform(-4.0, 4.0, rng.integers(0, 4)).tolist():
+            at = (x + along * np.cos(h) + right * np.sin(h), y + along * np.sin(h) - right * np.cos(h))
+            found.append(Thing((*at, h + np.pi / 2 + float(rng.uniform(-0.5, 0.5))), AgentClass.PEDESTRIAN, PERSON))
+    return found
+
+
+def _fixtures(place: Place, rng: np.random.Generator) -> list[Thing]:
+    """Construction zones, and buses at some of the stops."""
+    found = [thing for k, *where in place.town.zones for thing in zone(place, k, *where)]
+    at_stop = place.town.stops[rng.random(len(place.town.stops)) < 0.5].tolist()
+    return found + [Thing((x, y, h), AgentClass.VEHICLE, BUS) for x, y, h in at_stop]
 
 
 def _standers(people: tuple[Thing, ...]) -> Standers:

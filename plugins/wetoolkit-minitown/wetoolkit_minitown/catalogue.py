@@ -11,7 +11,7 @@ def catalogue() -> str:
     """One row an event: what happens, the ranges its parameters are drawn from evenly, why it is a conflict."""
     rows = ["| kind | what happens | drawn evenly from | the conflict |", "|---|---|---|---|"]
     for event in EVENTS.values():
-        ranges = "; ".join(f"{p.name} {p.low:g} to {p.high:g} {p.unit} ({p.text})" for p in event.parameters)
+        ranges = "; ".join(f"{p.name} {p.low:g} to {p.high:g}{' ' * bool(p.unit)}{p.unit} ({p.text})" for p in event.parameters)
         rows.append(f"| {event.name} | {type(event).__doc__} | {ranges} | {event.conflict} |")
     return "\n".join(rows)
 

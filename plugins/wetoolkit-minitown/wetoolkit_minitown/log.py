@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 from scipy.ndimage import gaussian_filter1d
 from wetoolkit_driving.geometry import ego_center, quads_touch, wrap_angle
-from wetoolkit_driving.types import VX, AgentClass
+from wetoolkit_driving.types import HEADING, VX, AgentClass
 
 from wetoolkit.errors import DataError
 from wetoolkit_minitown.cast import EGO, Cast, Density, at_rest, draw_cast, make_way
@@ -29,6 +29,7 @@ Float = NDArray[np.float32]
 BEFORE_EVENT = 28  # steps of a log before what is staged in it may set off
 AFTER_EVENT = 8.7  # seconds recorded after it did
 TRIES = 60
+NEAR = 9  # steps: the expert keeps so long a time to collision through an event, as the PDM score asks
 BLIND = 51  # steps within which an ego that does not react collides, or it was no event
 REHEARSED = 240  # steps of a drive that times an actor
 WHEELS = (AgentClass.VEHICLE, AgentClass.BICYCLE)
@@ -94,6 +95,8 @@ def attempted(place: Place, seed: tuple[int, ...], density: Density, event: str,
     near = np.hypot(pose[..., 0] - ego[:, 0], pose[..., 1] - ego[:, 1]).min(1) < np.where(still, SEEN_STILL, SEEN)
     pose, kind, size, still = pose[near], kind[near], size[near], still[near]
     if collides(ego, pose, size, np.isin(kind, WHEELS) & ~still):
+        return None
+    if event and _close(ego[began - 6 :], pose[:, began - 6 :], size):
         return None
     if event and not _conflict(blind(place, way, where[began], ego[began, VX]), pose[:, began:], size):
         return None
@@ -178,6 +181,15 @@ def ego_states(place: Place, way: Int, where: Double, speed: Double) -> Double:
         place_xy, wrap_angle(np.arctan2(d[:, 1], d[:, 0])), v, np.zeros_like(v), np.gradient(v, DT), v * yaw_rate,
         steering, np.gradient(steering, DT), yaw_rate, np.gradient(yaw_rate, DT),
     ])  # fmt: skip
+
+
+def _close(ego: Double, pose: Double, size: Float) -> bool:
+    """Whether the ego, driven straight on at its speed, would touch somebody ``NEAR`` steps later, while it still moves."""
+    moves = ego[:-NEAR, VX] > 0.3
+    later = ego[:-NEAR].copy()
+    for k, way in ((0, np.cos(later[:, HEADING])), (1, np.sin(later[:, HEADING]))):
+        later[:, k] += NEAR * DT * later[:, VX] * way
+    return collides(later[moves], pose[:, NEAR:][:, moves], size, np.zeros(len(pose), bool), (0.6, 0.0))
 
 
 def _conflict(ego: Double, pose: Double, size: Float) -> bool:

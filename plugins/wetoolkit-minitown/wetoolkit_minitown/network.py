@@ -16,7 +16,7 @@ Int = NDArray[np.int64]
 
 LATERAL = 2.8  # m/s^2 in bends: comfortable (PDM's limit is 4.89)
 ASIDE, ASIDE_IN_BENDS = 2.6, 1.5  # metres to the left; oncoming traffic is sure to be met in bends
-FRONT, SLOWEST = 4.0, 5.0  # rear axle to front, metres; m/s in the tightest bend
+FRONT, SLOWEST = 4.0, 4.5  # rear axle to front, metres; m/s in the tightest bend
 CLEAR = {(CAR_LINK, CAR_LINK): 2.9, (BIKE_LINK, BIKE_LINK): 1.4}  # metres between paths below which two links conflict
 CLEAR_MIXED, AFTER = 2.5, 5.0  # metres; metres that a rear is to be past such a place
 

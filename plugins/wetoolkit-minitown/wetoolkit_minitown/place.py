@@ -17,7 +17,7 @@ Double = NDArray[np.float64]
 Int = NDArray[np.int64]
 
 WAYS = 16  # tracks of a driver's way
-LEFT, RIGHT = 0.08, 0.2  # weights of turns in the ego's route, where going straight has 1
+LEFT, RIGHT = 0.03, 0.12  # weights of turns in the ego's route, where going straight has 1
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wetoolkit_minitown.curves import DS, bend, beside, heading, resample, unit
+from wetoolkit_minitown.curves import bend, beside, heading, resample, unit
+from wetoolkit_minitown.fixtures import Side, Zone, bus_stops, parked_cars, zones
 from wetoolkit_minitown.roundabout import CYCLE_RING, FOOT_RING, RING, through
 
 Double = NDArray[np.float64]
@@ -97,6 +98,8 @@ class Town:
     signals: Int  # [S, 2] node, phase (0 or 1)
     signal_times: Double  # [S, 3] offset, green, period in seconds
     parked: Double  # [Q, 3] box centre x, y, heading
+    stops: Double  # [B, 3] bus stops: middle of the bay in a parking strip x, y, heading
+    zones: tuple[Zone, ...]  # construction zones
 
 
 def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacing: float = 175.0) -> Town:
@@ -110,7 +113,17 @@ def build_town(rng: np.random.Generator, columns: int = 5, rows: int = 5, spacin
     tracks = _tracks(nodes, roads, arms, control)
     walks, ends = _walks(rng, nodes, roads, arms, control)
     signals = np.array([(n, p) for n in range(len(nodes)) if control[n] == "signal" for p in (0, 1)], np.int64).reshape(-1, 2)
-    return Town(nodes, arms, roads, tracks, walks, ends, signals, _programs(rng, signals), _parked(rng, roads))
+    programs, sides = _programs(rng, signals), _sides(roads, tracks)
+    stops = bus_stops(rng, sides)
+    return Town(
+        nodes, arms, roads, tracks, walks, ends, signals, programs, parked_cars(rng, sides, stops), stops, zones(rng, sides)
+    )
+
+
+def _sides(roads: tuple[Road, ...], tracks: tuple[Track, ...]) -> list[Side]:
+    """Every outermost lane with its parking strip, if it has one."""
+    outermost = [(k, t) for k, t in enumerate(tracks) if t.kind == CAR and t.lane == roads[t.road].lanes - 1]
+    return [Side(k, t.xy, (LANE + PARKING) / 2 if roads[t.road].parking else 0.0) for k, t in outermost]
 
 
 def _edges(rng: np.random.Generator, columns: int, rows: int) -> list[tuple[int, int]]:
@@ -316,19 +329,3 @@ def signal_table(town: Town, steps: int, dt: float, start: float) -> NDArray[np.
     phase = (start + np.arange(steps) * dt - town.signal_times[:, :1]) % town.signal_times[:, 2:]
     green = town.signal_times[:, 1:2]
     return np.where(phase < green, 1, np.where(phase < green + YELLOW, 2, 3)).astype(np.uint8)
-
-
-def _parked(rng: np.random.Generator, roads: tuple[Road, ...]) -> Double:
-    """Cars in the parking strips, well away from junctions."""
-    rows = []
-    for road in roads:
-        if not road.parking:
-            continue
-        for line in (road.line, road.line[::-1]):
-            strip = beside(line, road.lanes * LANE + PARKING / 2)
-            h = heading(strip)
-            at = np.arange(14.0, (len(strip) - 1) * DS - 14.0, 6.3)
-            for s in at[rng.random(len(at)) < 0.3]:
-                k = int(s / DS)
-                rows.append((*strip[k], _wrap(h[k])))
-    return np.array(rows, np.float64).reshape(-1, 3)

@@ -295,7 +295,15 @@ def run(net, paths, drivers, walkers, standers, stage, lights, steps, after):  #
             near = blocked(i, net, path, k, s, body, rogue)
             if near < 1e8:
                 stop = idm(
-                    v[i], want, max(near - (1.8 if i == 0 else 1.0), 0.1), 0.0, 0.0, 0.5, manner[i, 3], manner[i, 4] + 1.0, 1.0
+                    v[i],
+                    want,
+                    max(near - (1.8 if i == 0 else 1.0), 0.1),
+                    0.0,
+                    0.0,
+                    0.5,
+                    manner[i, 3],
+                    (2.6 if i == 0 else manner[i, 4] + 1.0),
+                    1.0,
                 )
                 a = min(a, stop)
             if i == target and stage.kind == 2 and trigger >= 0:

@@ -27,7 +27,7 @@ class ConstructionStop:
     conflict = "the worker stands in the ego's lane until the log ends"
 
     def plan(self, place: Place, rng: np.random.Generator, values: Values) -> Plan | None:
-        """On roads without parked cars, on the outermost lane."""
+        """On the outermost lane of a road without parked cars, where no zone stands already."""
         free = [int(k) for k in place.lanes if self._fits(place, int(k), values["length"])]
         spot = pick(rng, [(k, float(rng.uniform(0.35, 0.6) * place.net.length[k])) for k in free])
         if spot is None:
@@ -38,7 +38,8 @@ class ConstructionStop:
 
     def _fits(self, place: Place, k: int, length: float) -> bool:
         outermost = place.town.tracks[k].lane == place.road(k).lanes - 1
-        return outermost and not place.road(k).parking and place.net.length[k] * 0.4 > length + 4.0
+        taken = any(k == zone.track for zone in place.town.zones)
+        return outermost and not taken and not place.road(k).parking and place.net.length[k] * 0.4 > length + 4.0
 
 
 def zone(place: Place, k: int, s: float, length: float, spacing: float) -> tuple[Thing, ...]:

@@ -18,7 +18,7 @@ class CrossingCyclist:
         Parameter("speed", 2.4, 4.2, "m/s", "of the ride"),
         Parameter("back", 1.5, 4.0, "m", "behind the kerb, where they wait"),
         Parameter("early", -0.1, 0.4, "s", "before the ego's arrival that they are in the lane's middle"),
-        Parameter("side", 0.0, 1.0, "1", "below 0.5 from the right, else from the left"),
+        Parameter("side", 0.0, 1.0, "", "below 0.5 from the right, else from the left"),
     )
     conflict = "at the ego's speed both are in the lane's middle at once"
 
