@@ -48,15 +48,20 @@ def ask(base: sqlite3.Connection, tokens: Sequence[bytes], tracks: Mapping[bytes
 
 def _sound(step: NDArray[np.int64], track: NDArray[np.int32], columns: Sequence[Any]) -> Boxes:
     """Without boxes of unknown tracks, and those whose place is not told."""
-    try:
-        numbers = np.stack([np.frombuffer(array("d", column)) for column in columns], 1)
-    except TypeError:  # something is NULL or text
-        numbers = np.array([[number(value) for value in column] for column in columns]).T
+    numbers = _floats(columns)
     sound = (track >= 0) & np.isfinite(numbers).all(1)
     return Boxes(step, track, numbers) if sound.all() else Boxes(step[sound], track[sound], numbers[sound])
 
 
-def number(value: Any) -> float:
+def _floats(columns: Sequence[Any]) -> NDArray[np.float64]:
+    """[n, columns] the numbers of some columns of rows."""
+    try:
+        return np.stack([np.frombuffer(array("d", column)) for column in columns], 1)
+    except TypeError:  # something is NULL or text
+        return np.array([[_number(value) for value in column] for column in columns]).T
+
+
+def _number(value: Any) -> float:
     """A number that a row holds; not one (NaN) where it holds nothing or a text."""
     return float(value) if isinstance(value, int | float) else np.nan
 
@@ -75,7 +80,7 @@ def read_boxes(path: Path, tokens: NDArray[np.uint64], tracks: NDArray[np.uint64
             of, name, *columns = zip(*part, strict=True)
             frame[here] = [frames.get(token, -1) for token in of]
             track[here] = [rows.get(token, -1) for token in name]
-            numbers[here] = np.array([[number(value) for value in column] for column in columns]).T
+            numbers[here] = _floats(columns)
     lost = {
         "boxes_of_no_frame": frame < 0, "boxes_of_no_track": track < 0, "boxes_without_a_place": ~np.isfinite(numbers).all(1),
     }  # fmt: skip
