@@ -163,7 +163,7 @@ def test_without_a_past_history_comfort_is_not_judged(past: int):
 def test_threads_and_batches_change_no_bit():
     rng = np.random.default_rng(5)
     scene = random_scene(rng)
-    poses = random_poses(rng, scene, 3 * kernels.BLOCK + 7)
+    poses = random_poses(rng, scene, 3 * kernels.LEAST + 7)
     whole = kernels.drive(scene, poses)
     for threads in (2, 5):
         shared = kernels.drive(scene, poses, threads=threads)

@@ -8,6 +8,7 @@ not grow with the number of plans.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 from wetoolkit.types import require
 from wetoolkit_driving.dynamics import speed_factors
+from wetoolkit_driving.dynamics_lanes import LANES
 from wetoolkit_driving.geometry import arc_lengths
 from wetoolkit_driving.pdm import kernels_judge as judge
 from wetoolkit_driving.pdm.kernels_comfort import make_filters
@@ -29,7 +31,8 @@ from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 Double = NDArray[np.float64]
 Bool = NDArray[np.bool_]
 
-BLOCK = 512  # plans a thread takes at a time: to hand a scene to a kernel takes as long as judging a few plans
+SHARES = 4  # blocks of plans for each thread
+LEAST = 256  # plans of a block: to hand a scene to a kernel takes as long as judging a few plans
 
 
 def prepare(scene: PdmScene, variant: Variant = NAVSIM_1_1, steps: int = 41, dt: float = DT, every_state: bool = True) -> Ready:
@@ -105,12 +108,12 @@ def _part(found: Found, start: int, stop: int) -> Found:
 
 def _share(work: Callable[[int, int], None], count: int, threads: int) -> None:
     """Call ``work(start, stop)`` for blocks of ``count`` items on some threads. Kernels hold no interpreter lock."""
-    starts = range(0, count, BLOCK)
-    if threads <= 1 or len(starts) <= 1:
+    size = max(LEAST, math.ceil(count / (SHARES * threads) / LANES) * LANES)
+    if threads <= 1 or size >= count:
         work(0, count)
         return
     with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda start: work(start, min(start + BLOCK, count)), starts))
+        list(pool.map(lambda start: work(start, min(start + size, count)), range(0, count, size)))
 
 
 def _marks(found: Found, ready: Ready, variant: Variant) -> Marks:
