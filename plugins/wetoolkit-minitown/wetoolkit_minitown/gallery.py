@@ -5,6 +5,7 @@ Each row shows the event's beginning and what has come of it 1.5, 3 and 5 s late
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -57,12 +58,14 @@ def sheet(data: Minitown, split: str, which: int = 0) -> Byte:
 
 def main() -> None:
     """Write the sheet."""
-    given = sys.argv[1:]
-    file = Path(given[0] if given else "build/gallery/minitown.png")
-    file.parent.mkdir(parents=True, exist_ok=True)
-    split, which = (given[1] if len(given) > 1 else "test-rare"), int(given[2]) if len(given) > 2 else 0
-    pillow("Image").fromarray(sheet(Minitown(MinitownConfig()), split, which)).save(file)
-    sys.stdout.write(f"{file}\n")
+    asked = argparse.ArgumentParser(description="Each kind of rare event at four moments, from above.")
+    asked.add_argument("file", nargs="?", type=Path, default=Path("build/gallery/minitown.png"), help="the picture to write")
+    asked.add_argument("split", nargs="?", default="test-rare", help="whose windows are drawn")
+    asked.add_argument("which", nargs="?", type=int, default=0, help="which window of each kind, from 0")
+    given = asked.parse_args()
+    given.file.parent.mkdir(parents=True, exist_ok=True)
+    pillow("Image").fromarray(sheet(Minitown(MinitownConfig()), given.split, given.which)).save(given.file)
+    sys.stdout.write(f"{given.file}\n")
 
 
 if __name__ == "__main__":
