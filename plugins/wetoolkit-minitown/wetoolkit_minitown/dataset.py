@@ -200,7 +200,7 @@ class Minitown:
         scenario = self.load(ref) if window else self.recording(ref)
         studio, first = self.studio(ref)
         span = range(STEPS) if steps is None and window else steps
-        studio.make(None if span is None else {first + step for step in span})
+        studio.make(None if span is None else {first + step for step in span}, cameras)
         return studio.sensors(scenario.world.ego.states, first, cameras, steps)
 
     def studio(self, ref: Ref) -> tuple[Studio, int]:

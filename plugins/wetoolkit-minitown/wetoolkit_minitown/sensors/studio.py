@@ -71,28 +71,29 @@ class Studio:
         rate = self.config.lidar_rate
         return range(0, self.world.steps if rate else 0, stride(rate, self.world.dt) if rate else 1)
 
-    def make(self, span: Collection[int] | None = None) -> None:
-        """Every file of the drive that is not there, or those of the frames in ``span`` only. A file that was there when the drive
+    def make(self, span: Collection[int] | None = None, names: Collection[str] | None = None) -> None:
+        """Every file of the drive that is not there, or those of the frames in ``span`` (and, of the images, those of the cameras
+        ``names``) only. A file that was there when the drive
         was complete and is gone is an error (``DataError``), not made again in silence."""
         if (self.folder / DONE).is_file():
             self._check(span)
             return
         for frame in self.image_frames():
             if span is None or frame in span:
-                self._shoot(frame)
+                self._shoot(frame, names)
         for frame in self.sweep_frames():
             path = sweep_file(self.folder, frame)
             if (span is None or frame in span) and not path.is_file():
                 lidar = Lidar(self.config.beams, self.config.columns, noise=self.config.noise)
                 write_pcd(path, sweep(self.renderer, frame, lidar))
-        if span is None:
+        if span is None and names is None:
             self._finish()
 
-    def _shoot(self, frame: int) -> None:
+    def _shoot(self, frame: int, names: Collection[str] | None) -> None:
         """The frame's images that are not there; the truth goes first, so that an image's is never missing."""
         for camera in self.cameras:
             path = image_file(self.folder, camera.name, frame)
-            if path.is_file():
+            if path.is_file() or (names is not None and camera.name not in names):
                 continue
             shot = self.renderer.image(camera, frame)
             if self.config.truth:
