@@ -31,13 +31,13 @@ def prepared(frames: Decisions[Any]) -> VocabularyCamera:
 
 def test_it_learns_to_brake_for_what_only_the_pictures_show(prepared: VocabularyCamera, frames: Decisions[Any]) -> None:
     assert isinstance(prepared, Trainable)
-    config = ImitationConfig(steps=150, batch=32, learning_rate=3e-3, validation=0.0)
+    config = ImitationConfig(steps=150, batch=32, learning_rate=6e-3, validation=0.0, look_every=150)
     trained = Imitation(config).train(prepared, None, Memory(frames), 0).policy
     fresh = decisions(120, 5, obstacle=0.5)
     seen = pictured(fresh).observation
     brakes = fresh.observation.arrays["agents.valid"][:, 0, -1]
     way = trained.act(seen, 0).trajectories[:, -1, 0] / (4 * fresh.observation.arrays["ego"][:, -1, 3])
-    assert way[brakes].mean() < 0.75 and way[~brakes].mean() > 0.85
+    assert way[brakes].mean() < 0.5 and way[~brakes].mean() > 0.7
     swapped = replace(seen, images={"left": seen.images["right"], "right": seen.images["left"]})  # the band where it never was
     assert np.abs(trained.log_prob(swapped) - trained.log_prob(seen))[brakes].max() > 0.1
 

@@ -45,7 +45,7 @@ class VocabularyCameraConfig(VocabularyVectorConfig):
     )
     channels: tuple[int, ...] = Field(
         default=(16, 32, 64, 64, 96),
-        description=f"of the convolutions, each of stride 2; above {GROUP} multiples of it. What is left of a picture are tokens",
+        description=f"of the convolutions, each of stride 2; above {GROUP} multiples of it. Cells that remain are tokens [1]",
         min_length=1,
     )
     jitter: float = Field(default=0.1, description="in training: deviation of each picture's gain (log) and lift [1]", ge=0)
@@ -55,9 +55,7 @@ class VocabularyCameraConfig(VocabularyVectorConfig):
     def _sees(self) -> Self:
         if min(self.resolution) < 2 ** len(self.channels):
             least = 2 ** len(self.channels)
-            raise ValueError(
-                f"resolution {self.resolution}: {len(self.channels)} channels need pictures of at least {least} pixels"
-            )
+            raise ValueError(f"resolution {self.resolution}: so many channels need pictures of at least {least} pixels each way")
         odd = [count for count in self.channels if count < 1 or (count > GROUP and count % GROUP)]
         if odd:
             raise ValueError(f"channels {odd} are no multiples of {GROUP}")
