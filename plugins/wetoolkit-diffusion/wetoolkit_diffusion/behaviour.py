@@ -29,12 +29,11 @@ from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, Verdict, best_scores, judge
+from wetoolkit_diffusion.react import react
 from wetoolkit_diffusion.realism import off_road, road
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
 from wetoolkit_diffusion.training import TrainingConfig, fit, windows
-
-REPLANNING = SamplerConfig(steps=4)
 
 
 class DiffusionConfig(Config):
@@ -192,19 +191,7 @@ class Diffusion:
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        model = self.model
-        tokens = [encode(world, clock.now, model.spec) for world, clock in zip(worlds, clocks, strict=True)]
-        requests = []
-        for scene, world, seed in zip(tokens, worlds, seeds, strict=True):
-            hold = begin(scene, world, model.spec, ego=False)
-            given = hold.given.copy()
-            given[:, model.spec.now + 1 :] = False  # nothing of what comes is known here
-            requests.append(Request(scene, given, hold.held, (seed % 2**31,)))
-        found = generate(model, requests, REPLANNING, self.config.guidance)
-        return [
-            _reaction(world, clock.now, scene, state, request.given, model.spec)
-            for world, clock, scene, state, request in zip(worlds, clocks, tokens, found, requests, strict=True)
-        ]
+        return react(self.model, worlds, clocks, seeds, self.config.guidance)
 
 
 def _stream(scene: Scene[World], seed: int, index: int, attempt: int) -> np.random.Generator:
@@ -268,17 +255,6 @@ def rewritten(world: World, now: int, tokens: Tokens, motion: Double, made: Bool
     scripts = tuple(script for script in world.scripts if script.agent not in moved)
     others = replace(agents, pose=pose, velocity=velocity, valid=valid, control=control, manners=None)
     return replace(world, agents=others, scripts=scripts)
-
-
-def _reaction(world: World, now: int, tokens: Tokens, state: Double, given: Bool, spec: TokenSpec) -> Reaction:
-    motion = motions(tokens, state, given, spec.now, stride(world.dt, spec))[0][0]
-    agents, steps = world.agents, motion.shape[1]
-    there = np.repeat(agents.valid[:, now, None], steps, 1)
-    ahead = world.dt * np.arange(1, steps + 1)[:, None]
-    states = np.repeat(agents.pose[:, now, None].astype(np.float64), steps, 1)
-    states[..., :2] += ahead * agents.velocity[:, now, None]
-    states[tokens.rows[1:]] = compose(tokens.frame[1:, None], motion[1:])
-    return Reaction(states * there[..., None], there)
 
 
 __all__ = ["Diffusion", "DiffusionConfig", "Variant"]
