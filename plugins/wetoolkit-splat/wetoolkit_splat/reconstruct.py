@@ -81,22 +81,27 @@ class SplatScenes:
         self._admit(scenario, folder)
         return replace(scene, assets={**scene.assets, ASSET: name})
 
+    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
+        """The rig's cameras with the (width, height) of their pictures, left first."""
+        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
+        return {camera.name: camera.size for camera in order}
+
     def render(
-        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
         """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] (P(the depth is right within 10 %)) and
-        ``frame_trust`` [] (P(the frame is good)) at a step of a world; ``folder`` holds the scenes. Both are absent where a scene
-        does not say what it was fitted to."""
-        kept = _read(folder / scene.assets[ASSET])
+        ``frame_trust`` [] (P(the frame is good)) at a step of a world. Trust is absent where a scene does not say what it was
+        fitted to."""
+        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
         seen_from = camera_at(world, step, kept.rig[camera], resolution)
+        time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
-            seen = shown.render(seen_from, step * world.dt, (camera,), poses, Settings(self.config.backend))
-            believed = kept.coverage and trust(
-                shown, kept.coverage, seen_from, step * world.dt, poses, Settings(self.config.backend)
-            )
+            seen = shown.render(seen_from, time, (camera,), poses, settings)
+            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
         if believed:
