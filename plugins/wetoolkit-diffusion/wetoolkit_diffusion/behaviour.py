@@ -7,25 +7,17 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from wetoolkit_driving.geometry import compose
-from wetoolkit_driving.types import Bool, Double, World
+from wetoolkit_driving.types import World
 
 from wetoolkit.errors import ConfigError
 from wetoolkit.kinds import Progress
 from wetoolkit.store import sum_file
 from wetoolkit.types import Account, Clock, Reaction, Scenario, Scene
 from wetoolkit_diffusion.checkpoint import WAY_OUT, Model, load, save
-from wetoolkit_diffusion.controls import begin
-from wetoolkit_diffusion.generate import Request, generate, motions
-from wetoolkit_diffusion.noise import SamplerConfig
+from wetoolkit_diffusion.react import react
 from wetoolkit_diffusion.settings import PRESETS, DiffusionConfig
-from wetoolkit_diffusion.spec import TokenSpec
-from wetoolkit_diffusion.tokens import Tokens, encode, stride
 from wetoolkit_diffusion.training import fit, windows
 from wetoolkit_diffusion.variants import Maker, Variant
-
-REPLANNING = SamplerConfig(steps=4)
 
 
 @lru_cache(maxsize=4)
@@ -86,30 +78,7 @@ class Diffusion:
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        model = self.model
-        tokens = [encode(world, clock.now, model.spec) for world, clock in zip(worlds, clocks, strict=True)]
-        requests = []
-        for scene, world, seed in zip(tokens, worlds, seeds, strict=True):
-            hold = begin(scene, world, model.spec, ego=False)
-            given = hold.given.copy()
-            given[:, model.spec.now + 1 :] = False  # nothing of what comes is known here
-            requests.append(Request(scene, given, hold.held, (seed % 2**31,)))
-        found = generate(model, requests, REPLANNING, self.config.guidance)
-        return [
-            _reaction(world, clock.now, scene, state, request.given, model.spec)
-            for world, clock, scene, state, request in zip(worlds, clocks, tokens, found, requests, strict=True)
-        ]
-
-
-def _reaction(world: World, now: int, tokens: Tokens, state: Double, given: Bool, spec: TokenSpec) -> Reaction:
-    motion = motions(tokens, state, given, spec.now, stride(world.dt, spec))[0][0]
-    agents, steps = world.agents, motion.shape[1]
-    there = np.repeat(agents.valid[:, now, None], steps, 1)
-    ahead = world.dt * np.arange(1, steps + 1)[:, None]
-    states = np.repeat(agents.pose[:, now, None].astype(np.float64), steps, 1)
-    states[..., :2] += ahead * agents.velocity[:, now, None]
-    states[tokens.rows[1:]] = compose(tokens.frame[1:, None], motion[1:])
-    return Reaction(states * there[..., None], there)
+        return react(self.model, worlds, clocks, seeds, self.config.guidance)
 
 
 __all__ = ["Diffusion", "DiffusionConfig", "Variant"]
