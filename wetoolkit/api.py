@@ -17,6 +17,7 @@ MODULES = (
     "wetoolkit.types",
     "wetoolkit.kinds",
     "wetoolkit.component",
+    "wetoolkit.accounts",
     "wetoolkit.config",
     "wetoolkit.errors",
     "wetoolkit.hooks",
