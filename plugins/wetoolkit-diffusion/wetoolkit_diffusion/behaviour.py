@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,11 @@ class Diffusion:
             )
         return _loaded(str(path), path.stat().st_mtime_ns)
 
+    def trained_on(self) -> set[str] | None:
+        """The logs its model was trained on; None where the model does not tell."""
+        logs = (self.model.about or {}).get("logs")
+        return None if logs is None else set(logs)
+
     def vary(self, scene: Scene[World], count: int, seed: int) -> Sequence[Scene[World]]:
         """Up to ``count`` plausible variants; whoever is not modelled repeats the log, and it is said how many those are."""
         return self.account(scene, count, seed).scenes
@@ -71,15 +76,43 @@ class Diffusion:
     ) -> Mapping[str, float | str]:
         """Train a model on these scenarios into ``file``; a training that was cut short stands beside it until it is done."""
         c, kept = self.config, file.with_name(f".{file.stem}.training.safetensors")
-        model, about = fit(windows(scenarios, c.tokens), c.tokens, c.network, c.training, seed, kept, progress)
-        save(file, model, about)
+        init = self._beginning()
+        spec, size = (c.tokens, c.network) if init is None else (init.spec, init.size)
+        known = {"logs": []} if init is None else init.about or {}  # what an old model was trained on is not known
+        logs = set(known.get("logs", ()))
+        scenes = windows(_noting(scenarios, logs), spec)
+        model, about = fit(scenes, spec, size, c.training, seed, kept, progress, init)
+        save(file, model, {**about, **({"logs": sorted(logs)} if "logs" in known else {})})
         for path in (kept, sum_file(kept)):
             path.unlink(missing_ok=True)
         return about
 
+    def _beginning(self) -> Model | None:
+        """The model that training begins from; ``ConfigError`` where other tokens or another size are asked for."""
+        c = self.config
+        if not c.training.init:
+            return None
+        init, whole = load(Path(c.training.init).expanduser()), DiffusionConfig()
+        for name, asked, usual, found in (
+            ("tokens", c.tokens, whole.tokens, init.spec), ("network", c.network, whole.network, init.size),
+        ):  # fmt: skip
+            if asked not in (usual, found):
+                raise ConfigError(
+                    f"{name} are not those of the model that training begins from", file=c.training.init, field=name,
+                    way_out=f"leave {name} out, or train a model of your own",
+                )  # fmt: skip
+        return init
+
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
         return react(self.model, worlds, clocks, seeds, self.config.guidance)
+
+
+def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:
+    """The scenarios as they come, their logs noted."""
+    for scenario in scenarios:
+        logs.add(scenario.log)
+        yield scenario
 
 
 __all__ = ["Diffusion", "DiffusionConfig", "Variant"]
