@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -71,7 +70,7 @@ class Cameras:
         return Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
 
     def render(
-        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
         """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] and ``frame_trust`` [], which are 1.
 
