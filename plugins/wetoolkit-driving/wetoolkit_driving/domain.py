@@ -67,5 +67,11 @@ class Driving:
 
         return view(scenario, step, sensors)
 
+    def picture(self, sensors: Sensors, camera: str, seconds: float) -> tuple[Byte, float] | None:
+        """What a camera of a log saw; see ``wetoolkit_driving.view``."""
+        from wetoolkit_driving.view import picture
+
+        return picture(sensors, camera, seconds)
+
 
 __all__ = ["PLAN", "Driving"]

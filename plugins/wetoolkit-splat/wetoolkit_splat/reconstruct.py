@@ -7,7 +7,7 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,8 +23,10 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
 from wetoolkit.registry import load_registry
+from wetoolkit.sights import Explorer
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
+from wetoolkit_splat.around import orbit, recognised
 from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
 from wetoolkit_splat.files import scene as files
 from wetoolkit_splat.graph import Node, SplatScene
@@ -75,10 +77,16 @@ class SplatScenes:
         return replace(scene, assets={**scene.assets, ASSET: name})
 
     def render(
-        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+        self,
+        scene: Scene[World],
+        world: World,
+        step: int,
+        camera: str,
+        resolution: tuple[int, int],
+        folder: Path | None = None,
     ) -> Mapping[str, NDArray[Any]]:
-        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world; ``folder`` holds the scenes."""
-        kept = _read(folder / scene.assets[ASSET])
+        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world; ``folder``: the config's."""
+        kept = _read((folder or Path(self.config.folder)) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
@@ -87,6 +95,34 @@ class SplatScenes:
             seen = shown.render(seen_from, step * world.dt, (camera,), poses, Settings(self.config.backend))
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+
+    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
+        """The rig's cameras, left first, and their sizes."""
+        rig = _read_rig(Path(self.config.folder) / scene.assets[ASSET])
+        order = sorted(rig.values(), key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
+        return {camera.name: camera.size for camera in order}
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """See ``wetoolkit_splat.around``."""
+        return recognised(path)
+
+    def orbit(self, path: Path, count: int, resolution: tuple[int, int]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """See ``wetoolkit_splat.around``."""
+        return orbit(path, count, resolution, self.config.backend)
+
+    def explore(self, path: Path, port: int) -> Explorer:
+        """See ``wetoolkit_splat.viewer``."""
+        from wetoolkit_splat import tours, viewer
+
+        return viewer.Viewer(tours.of_file(path), path.name, port)
+
+    def explore_scene(self, scene: Scene[World], world: World, port: int) -> Explorer:
+        """The fitted scene, everybody where ``world`` has them."""
+        from wetoolkit_splat import tours, viewer
+
+        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
+        return viewer.Viewer(tours.of_world(kept.scene, kept.rig, scene.world, world), scene.id, port)
 
     def _source(self) -> Any:
         if self._dataset is None:
@@ -119,7 +155,7 @@ def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
 
-def _read(folder: Path) -> _Rendered:
+def _read_rig(folder: Path) -> dict[str, Camera]:
     try:
         facts = json.loads((folder / RIG).read_text())
         cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
@@ -127,7 +163,12 @@ def _read(folder: Path) -> _Rendered:
         raise DataError(
             f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
         ) from error
-    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras})
+    return {camera.name: camera for camera in cameras}
+
+
+def _read(folder: Path) -> _Rendered:
+    rig = _read_rig(folder)
+    return _Rendered(files.read(folder), rig)
 
 
 def driven(scene: SplatScene, world: World, step: int) -> tuple[SplatScene, dict[str, torch.Tensor]]:
