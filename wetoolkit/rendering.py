@@ -17,14 +17,16 @@ import numpy as np
 from wetoolkit import sheets
 from wetoolkit.branching import Asked, branch, recorded
 from wetoolkit.errors import DataError, PluginError, UnknownName, WetoolkitError
+from wetoolkit.exploring import Explorer, SupportsExplore
 from wetoolkit.film import write_film, write_sheet
 from wetoolkit.filming import plain
-from wetoolkit.kinds import SupportsRender, SupportsSensors
+from wetoolkit.kinds import SupportsPictures, SupportsRender, SupportsSensors
 from wetoolkit.progress import Watch
 from wetoolkit.registry import Registry
-from wetoolkit.sights import Explorer, SupportsExplore, SupportsPictures, SupportsRig
 from wetoolkit.types import Array, Rollout, Scene
 from wetoolkit.work import Session
+
+STALE = 5  # steps: how old a logged picture may be beside a rendered one
 
 
 @dataclass(frozen=True)
@@ -33,14 +35,12 @@ class Shown:
 
     scene: Scene[Any]
     rollout: Rollout[Any]
-    renderer: Any  # SupportsRender and SupportsRig
+    renderer: SupportsRender
     sizes: Mapping[str, tuple[int, int]]  # camera -> (width, height) of its pictures
-    log: LoggedPictures
 
     def render(self, step: int, camera: str) -> Mapping[str, Array]:
         """One picture: what ``SupportsRender`` says."""
-        seen: Mapping[str, Array] = self.renderer.render(self.scene, self.rollout.world, step, camera, self.sizes[camera])
-        return seen
+        return self.renderer.render(self.scene, self.rollout.world, step, camera, self.sizes[camera])
 
     def seconds(self, step: int) -> float:
         """Seconds after the first decision."""
@@ -55,18 +55,18 @@ class LoggedPictures:
     domain: Any = None
     sensors: Any = field(default=None, repr=False)
 
-    def at(self, camera: str, seconds: float) -> tuple[Array | None, str]:
-        """The last picture [H, W, 3] before a time of the scene's record, and words about it."""
+    def at(self, camera: str, step: int, dt: float) -> tuple[Array | None, str]:
+        """A camera's picture [H, W, 3] of a step, or of up to ``STALE`` steps before, and words about it."""
         if self.missing:
             return None, self.missing
         try:
-            found = self.domain.picture(self.sensors, camera, seconds)
+            for age in range(STALE + 1):
+                found = self.domain.picture(self.sensors, camera, (step - age) * dt, 0.5 * dt)
+                if found is not None:
+                    return found.decode(), f"{age * dt:.1f} s before" if age else ""
         except WetoolkitError as error:
             return None, error.what
-        if found is None:
-            return None, "the log has no picture of this camera at this time"
-        picture, taken = found
-        return picture, "" if seconds - taken < 0.01 else f"taken {seconds - taken:.2f} s before"
+        return None, "the log has no picture of this camera at this time"
 
 
 def shown(
@@ -82,8 +82,8 @@ def shown(
     for camera in cameras:
         if camera not in sizes:
             raise UnknownName("camera", camera, sizes, scene=scene)
-    asked = {camera: size or sizes[camera] for camera in cameras or sizes}
-    return Shown(found, rollout, renderer, asked, _logged(session, found, tuple(asked)))
+    asked = {camera: size or sizes[camera] for camera in sizes if camera in cameras or not cameras}
+    return Shown(found, rollout, renderer, asked)
 
 
 def explored(session: Session, scene: str, policy: str, port: int) -> Explorer:
@@ -106,7 +106,7 @@ def _drive(session: Session, scene: str, policy: str) -> tuple[Scene[Any], Rollo
     return found, rollout
 
 
-def _renderer(session: Session, scene: Scene[Any]) -> Any:
+def _renderer(session: Session, scene: Scene[Any]) -> SupportsRender:
     """The run's reconstructor, which must be the one that made the scene."""
     own = session.parts.step("reconstructor")
     made = [step for step in scene.lineage.steps if step.component.startswith("reconstructor/")]
@@ -116,22 +116,24 @@ def _renderer(session: Session, scene: Scene[Any]) -> Any:
             way_out="look at it in the run that made it",
         )  # fmt: skip
     part = session.parts.build("reconstructor")
-    if not (isinstance(part, SupportsRender) and isinstance(part, SupportsRig)):
+    if not isinstance(part, SupportsRender):
         raise PluginError(
             f"{own.component} renders no pictures", distribution=own.distribution, scene=scene.id,
-            way_out="choose one that does (wetoolkit.sights.SupportsRig), or draw the map: `wetool rollout --video`",
+            way_out="choose one that does (wetoolkit.kinds.SupportsRender), or draw the map: `wetool rollout --video`",
         )  # fmt: skip
     return part
 
 
-def _logged(session: Session, scene: Scene[Any], cameras: Sequence[str]) -> LoggedPictures:
+def _logged(session: Session, what: Shown, steps: Sequence[int]) -> LoggedPictures:
+    """What was recorded at these steps and just before."""
     dataset, domain = session.parts.build("dataset"), session.parts.domain
     if not isinstance(dataset, SupportsSensors):
         return LoggedPictures("the data set has no pictures")
     if not isinstance(domain, SupportsPictures):
         return LoggedPictures(f"the domain {domain.name!r} shows no pictures")
+    near = sorted({step - age for step in steps for age in range(STALE + 1) if step >= age})
     try:
-        return LoggedPictures("", domain, dataset.sensors(scene.scenario, cameras))
+        return LoggedPictures("", domain, dataset.sensors(what.scene.scenario, tuple(what.sizes), near))
     except WetoolkitError as error:
         return LoggedPictures(error.what)
 
@@ -174,30 +176,29 @@ def write_sheets(session: Session, what: Shown, folder: Path, count: int = 6) ->
     """A sheet a camera: ``count`` steps, evenly spread, as rows of logged, rendered, depth and trust."""
     steps = np.unique(np.linspace(what.rollout.clock.now, what.rollout.end - 1, count).round().astype(int)).tolist()
     stem = f"{plain(what.rollout.scene)}-{plain(what.rollout.policy)}"
-    paths = []
+    log, paths = _logged(session, what, steps), []
     session.watch.start("sheets", len(what.sizes))
     for number, camera in enumerate(what.sizes):
         paths.append(folder / f"{stem}-{plain(camera)}.png")
-        write_sheet(paths[-1], [_sheet(what, camera, steps)])
+        write_sheet(paths[-1], [_sheet(what, log, camera, steps)])
         session.watch.step(number + 1, len(what.sizes))
     session.watch.stop("sheets", f"{len(paths)} in {folder}")
     return paths
 
 
-def _sheet(what: Shown, camera: str, steps: Sequence[int]) -> Array:
+def _sheet(what: Shown, log: LoggedPictures, camera: str, steps: Sequence[int]) -> Array:
     seen = [what.render(step, camera) for step in steps]
     near, far = sheets.depth_range([one["depth"] for one in seen if "depth" in one])
     heads = [f"logged: {camera}", "rendered", f"depth: {near:.3g} m light, {far:.3g} m dark, grey sky", "trust: 0 red, 1 teal"]
     labels = [
         f"{what.seconds(step):+.1f} s" + _frame_trust(one).replace("   ", "\n") for step, one in zip(steps, seen, strict=True)
     ]
-    lines = [_row(what, camera, step, one, near, far) for step, one in zip(steps, seen, strict=True)]
+    lines = [_row(one, log.at(camera, step, what.rollout.clock.dt), near, far) for step, one in zip(steps, seen, strict=True)]
     return sheets.rows(heads, labels, lines)
 
 
-def _row(what: Shown, camera: str, step: int, seen: Mapping[str, Array], near: float, far: float) -> list[Array]:
-    shape = seen["rgb"].shape[:2]
-    logged, words = what.log.at(camera, step * what.rollout.clock.dt)
+def _row(seen: Mapping[str, Array], recorded_: tuple[Array | None, str], near: float, far: float) -> list[Array]:
+    shape, (logged, words) = seen["rgb"].shape[:2], recorded_
     if logged is None:
         first = sheets.said(shape, words)
     else:

@@ -12,7 +12,7 @@ from wetoolkit.cli.render import ABOUT, DRIVER, SCENE, opened
 from wetoolkit.errors import DataError
 
 if TYPE_CHECKING:
-    from wetoolkit.sights import Explorer
+    from wetoolkit.exploring import Explorer
 
 
 def view(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +29,11 @@ from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, Verdict, best_scores, judge
+from wetoolkit_diffusion.react import react
 from wetoolkit_diffusion.realism import off_road, road
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
 from wetoolkit_diffusion.training import TrainingConfig, fit, windows
-
-REPLANNING = SamplerConfig(steps=4)
 
 
 class DiffusionConfig(Config):
@@ -93,6 +92,11 @@ class Diffusion:
                 way_out=WAY_OUT,
             )
         return _loaded(str(path), path.stat().st_mtime_ns)
+
+    def trained_on(self) -> set[str] | None:
+        """The logs its model was trained on; None where the model does not tell."""
+        logs = (self.model.about or {}).get("logs")
+        return None if logs is None else set(logs)
 
     def vary(self, scene: Scene[World], count: int, seed: int) -> Sequence[Scene[World]]:
         """Up to ``count`` plausible variants; whoever is not modelled repeats the log, and it is said how many those are."""
@@ -184,27 +188,43 @@ class Diffusion:
     ) -> Mapping[str, float | str]:
         """Train a model on these scenarios into ``file``; a training that was cut short stands beside it until it is done."""
         c, kept = self.config, file.with_name(f".{file.stem}.training.safetensors")
-        model, about = fit(windows(scenarios, c.tokens), c.tokens, c.network, c.training, seed, kept, progress)
-        save(file, model, about)
+        init = self._beginning()
+        spec, size = (c.tokens, c.network) if init is None else (init.spec, init.size)
+        known = {"logs": []} if init is None else init.about or {}  # what an old model was trained on is not known
+        logs = set(known.get("logs", ()))
+        scenes = windows(_noting(scenarios, logs), spec)
+        model, about = fit(scenes, spec, size, c.training, seed, kept, progress, init)
+        save(file, model, {**about, **({"logs": sorted(logs)} if "logs" in known else {})})
         for path in (kept, sum_file(kept)):
             path.unlink(missing_ok=True)
         return about
 
+    def _beginning(self) -> Model | None:
+        """The model that training begins from; ``ConfigError`` where other tokens or another size are asked for."""
+        c = self.config
+        if not c.training.init:
+            return None
+        init, whole = load(Path(c.training.init).expanduser()), DiffusionConfig()
+        for name, asked, usual, found in (
+            ("tokens", c.tokens, whole.tokens, init.spec), ("network", c.network, whole.network, init.size),
+        ):  # fmt: skip
+            if asked not in (usual, found):
+                raise ConfigError(
+                    f"{name} are not those of the model that training begins from", file=c.training.init, field=name,
+                    way_out=f"leave {name} out, or train a model of your own",
+                )  # fmt: skip
+        return init
+
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        model = self.model
-        tokens = [encode(world, clock.now, model.spec) for world, clock in zip(worlds, clocks, strict=True)]
-        requests = []
-        for scene, world, seed in zip(tokens, worlds, seeds, strict=True):
-            hold = begin(scene, world, model.spec, ego=False)
-            given = hold.given.copy()
-            given[:, model.spec.now + 1 :] = False  # nothing of what comes is known here
-            requests.append(Request(scene, given, hold.held, (seed % 2**31,)))
-        found = generate(model, requests, REPLANNING, self.config.guidance)
-        return [
-            _reaction(world, clock.now, scene, state, request.given, model.spec)
-            for world, clock, scene, state, request in zip(worlds, clocks, tokens, found, requests, strict=True)
-        ]
+        return react(self.model, worlds, clocks, seeds, self.config.guidance)
+
+
+def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:
+    """The scenarios as they come, their logs noted."""
+    for scenario in scenarios:
+        logs.add(scenario.log)
+        yield scenario
 
 
 def _stream(scene: Scene[World], seed: int, index: int, attempt: int) -> np.random.Generator:
@@ -268,17 +288,6 @@ def rewritten(world: World, now: int, tokens: Tokens, motion: Double, made: Bool
     scripts = tuple(script for script in world.scripts if script.agent not in moved)
     others = replace(agents, pose=pose, velocity=velocity, valid=valid, control=control, manners=None)
     return replace(world, agents=others, scripts=scripts)
-
-
-def _reaction(world: World, now: int, tokens: Tokens, state: Double, given: Bool, spec: TokenSpec) -> Reaction:
-    motion = motions(tokens, state, given, spec.now, stride(world.dt, spec))[0][0]
-    agents, steps = world.agents, motion.shape[1]
-    there = np.repeat(agents.valid[:, now, None], steps, 1)
-    ahead = world.dt * np.arange(1, steps + 1)[:, None]
-    states = np.repeat(agents.pose[:, now, None].astype(np.float64), steps, 1)
-    states[..., :2] += ahead * agents.velocity[:, now, None]
-    states[tokens.rows[1:]] = compose(tokens.frame[1:, None], motion[1:])
-    return Reaction(states * there[..., None], there)
 
 
 __all__ = ["Diffusion", "DiffusionConfig", "Variant"]

@@ -8,7 +8,7 @@ import numpy as np
 
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
-from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Scenario, Situation
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, Picture, PlanSpec, Rollout, Scenario, Situation
 from wetoolkit_driving import steering
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
@@ -61,17 +61,15 @@ class Driving:
 
         return frames(rollout, logged, events)
 
+    def picture(self, sensors: Sensors, camera: str, seconds: float, oldest: float) -> Picture | None:
+        """The camera's last exposure up to ``seconds``, at most ``oldest`` seconds old; None where there is none."""
+        return sensors.picture(camera, seconds, oldest)
+
     def view(self, scenario: Scenario[World], step: int, sensors: Sensors | None) -> Byte:
         """A picture from above with the cameras beside it; see ``wetoolkit_driving.view``."""
         from wetoolkit_driving.view import view
 
         return view(scenario, step, sensors)
-
-    def picture(self, sensors: Sensors, camera: str, seconds: float) -> tuple[Byte, float] | None:
-        """What a camera of a log saw; see ``wetoolkit_driving.view``."""
-        from wetoolkit_driving.view import picture
-
-        return picture(sensors, camera, seconds)
 
 
 __all__ = ["PLAN", "Driving"]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from wetoolkit.errors import DataError
@@ -73,38 +71,21 @@ def _cameras(sensors: Sensors, seconds: float) -> Picture:
     for number, camera in enumerate(order):
         column, row = divmod(number, down)
         tall = min(round(ACROSS * camera.size[1] / camera.size[0]), HEIGHT)
-        last = _last(sensors, camera.name, seconds)
-        if last and (row + 1) * tall <= HEIGHT:
-            sheet[row * tall : (row + 1) * tall, column * ACROSS : (column + 1) * ACROSS] = _captioned(last, (ACROSS, tall))
+        seen = [image for image in sensors.images if image.camera == camera.name and image.time <= seconds + 1e-6]
+        if seen and (row + 1) * tall <= HEIGHT:
+            sheet[row * tall : (row + 1) * tall, column * ACROSS : (column + 1) * ACROSS] = _captioned(seen[-1], (ACROSS, tall))
     return sheet
 
 
-def _last(sensors: Sensors, camera: str, seconds: float) -> Image | None:
-    """A camera's last exposure before ``seconds``."""
-    seen = [image for image in sensors.images if image.camera == camera and image.time <= seconds + 1e-6]
-    return seen[-1] if seen else None
-
-
-def picture(sensors: Sensors, camera: str, seconds: float) -> tuple[Picture, float] | None:
-    """A camera's last picture [H, W, 3] up to ``seconds`` after the record's first step, and when; None before its first."""
-    last = _last(sensors, camera, seconds)
-    return (np.asarray(_opened(last)), last.time) if last else None
-
-
-def _opened(image: Image) -> Any:
-    """The image of pillow."""
+def _captioned(image: Image, size: tuple[int, int]) -> Picture:
     try:
         with pillow("Image").open(image.path) as file:
-            return file.convert("RGB")
+            picture = file.convert("RGB").resize(size)
     except OSError as error:
         raise DataError(f"the image cannot be read: {error}", file=image.path, way_out="restore it, or use --no-sensors") from error
-
-
-def _captioned(image: Image, size: tuple[int, int]) -> Picture:
-    picture = _opened(image).resize(size)
     text = f"{image.camera}  {image.time:.1f} s"
     pillow("ImageDraw").Draw(picture).text((6, 4), text, fill=WHITE, font=pillow("ImageFont").load_default(8 * FINE))
     return np.asarray(picture)
 
 
-__all__ = ["picture", "view"]
+__all__ = ["view"]

@@ -23,7 +23,7 @@ from wetoolkit_splat.testing import random_gaussians
 
 from wetoolkit.cli import BAD_INPUT, OK
 from wetoolkit.cli import execute as wetool
-from wetoolkit.sights import SupportsExplore
+from wetoolkit.exploring import SupportsExplore
 
 
 def moving() -> SplatScene:

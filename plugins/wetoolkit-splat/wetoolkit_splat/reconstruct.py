@@ -22,8 +22,8 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.exploring import Explorer
 from wetoolkit.registry import load_registry
-from wetoolkit.sights import Explorer
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
 from wetoolkit_splat.around import orbit, recognised
@@ -76,17 +76,17 @@ class SplatScenes:
             )  # fmt: skip
         return replace(scene, assets={**scene.assets, ASSET: name})
 
+    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
+        """The rig's cameras with the (width, height) of their pictures, left first."""
+        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
+        return {camera.name: camera.size for camera in order}
+
     def render(
-        self,
-        scene: Scene[World],
-        world: World,
-        step: int,
-        camera: str,
-        resolution: tuple[int, int],
-        folder: Path | None = None,
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
-        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world; ``folder``: the config's."""
-        kept = _read((folder or Path(self.config.folder)) / scene.assets[ASSET])
+        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world."""
+        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
@@ -95,12 +95,6 @@ class SplatScenes:
             seen = shown.render(seen_from, step * world.dt, (camera,), poses, Settings(self.config.backend))
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         return {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
-
-    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
-        """The rig's cameras, left first, and their sizes."""
-        rig = _read_rig(Path(self.config.folder) / scene.assets[ASSET])
-        order = sorted(rig.values(), key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
-        return {camera.name: camera.size for camera in order}
 
     @classmethod
     def recognise(cls, path: Path) -> bool:
@@ -155,7 +149,7 @@ def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
 
-def _read_rig(folder: Path) -> dict[str, Camera]:
+def _read(folder: Path) -> _Rendered:
     try:
         facts = json.loads((folder / RIG).read_text())
         cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
@@ -163,12 +157,7 @@ def _read_rig(folder: Path) -> dict[str, Camera]:
         raise DataError(
             f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
         ) from error
-    return {camera.name: camera for camera in cameras}
-
-
-def _read(folder: Path) -> _Rendered:
-    rig = _read_rig(folder)
-    return _Rendered(files.read(folder), rig)
+    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras})
 
 
 def driven(scene: SplatScene, world: World, step: int) -> tuple[SplatScene, dict[str, torch.Tensor]]:

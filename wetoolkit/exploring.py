@@ -1,4 +1,4 @@
-"""What can be looked at besides films: abilities of a domain and of a reconstructor, as those at the end of ``wetoolkit.kinds``."""
+"""Scenes to walk through: an ability of a reconstructor, as those at the end of ``wetoolkit.kinds``."""
 
 from __future__ import annotations
 
@@ -7,25 +7,6 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from wetoolkit.types import Array, Scene
-
-
-@runtime_checkable
-class SupportsPictures(Protocol):
-    """A domain that can show what a camera of a log saw."""
-
-    def picture(self, sensors: Any, camera: str, seconds: float) -> tuple[Array, float] | None:
-        """A camera's last picture [H, W, 3] uint8 up to ``seconds`` after the record's first step, and when it was taken.
-
-        None before its first. ``sensors``: what ``wetoolkit.kinds.SupportsSensors`` gave.
-        """
-
-
-@runtime_checkable
-class SupportsRig(Protocol):
-    """A reconstructor with ``wetoolkit.kinds.SupportsRender`` that knows which cameras a scene has."""
-
-    def cameras(self, scene: Scene[Any]) -> Mapping[str, tuple[int, int]]:
-        """Name -> (width, height) in pixels of the pictures that the scene was made of, left first."""
 
 
 class Explorer(Protocol):
@@ -57,4 +38,4 @@ class SupportsExplore(Protocol):
         """A viewer of a scene with everybody where ``world`` has them at each step."""
 
 
-__all__ = ["Explorer", "SupportsExplore", "SupportsPictures", "SupportsRig"]
+__all__ = ["Explorer", "SupportsExplore"]
