@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -12,13 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from wetoolkit_driving.canvas import EGO, KINDS
 from wetoolkit_driving.geometry import ego_center
-from wetoolkit_driving.sensors import Camera
 from wetoolkit_driving.types import HEADING, AgentClass, World
 
+from wetoolkit_splat import coverage as coverages
 from wetoolkit_splat.around import SCENE_UP, load, times_of
+from wetoolkit_splat.coverage import Coverage
 from wetoolkit_splat.driving import body_name, box_poses
 from wetoolkit_splat.graph import SplatScene
-from wetoolkit_splat.reconstruct import camera_at
+from wetoolkit_splat.render import Settings
+from wetoolkit_splat.trust import of_gaussians, trust
+from wetoolkit_splat.types import Cameras
 
 Double = NDArray[np.float64]
 Colour = tuple[int, int, int]
@@ -26,12 +29,11 @@ Poses = Mapping[str, Tensor]  # [4, 4] to the world, of the bodies that are ther
 COLOURS: dict[str, Colour] = {kind.name.lower(): colour for kind, colour in KINDS.items()}
 OTHER: Colour = (120, 120, 90)
 EGO_NAME = "ego"
-EVERY = 5  # steps between two cameras of the recorded drive that are shown
 
 
 @dataclass(frozen=True)
 class Eye:
-    """A camera that a scene was made from."""
+    """A picture that a scene was made from."""
 
     name: str
     pose: Double  # [4, 4] camera to world
@@ -64,9 +66,10 @@ class Tour:
 def of_file(path: Path) -> Tour:
     """A scene's folder, bodies on their tracks, or a file of gaussians."""
     scene, up = load(path)
-    times = tuple(times_of(scene))
+    times, coverage = tuple(times_of(scene)), coverages.read(path) if path.is_dir() else None
     boxes = {n: Box(node.size, COLOURS.get(node.category, OTHER)) for n, node in scene.nodes.items() if node.size is not None}
-    return Tour(scene, times, lambda number: on_tracks(scene, times[number]), boxes, up)
+    known = {} if coverage is None else of_gaussians(coverage)
+    return Tour(scene, times, lambda number: on_tracks(scene, times[number]), boxes, up, eyes_of(scene, coverage), known)
 
 
 def on_tracks(scene: SplatScene, time: float) -> Poses:
@@ -75,8 +78,8 @@ def on_tracks(scene: SplatScene, time: float) -> Poses:
     return {name: track.at(time).float() for name, track in moving.items() if track.present(time)}
 
 
-def of_world(scene: SplatScene, rig: Mapping[str, Camera], logged: World, world: World) -> Tour:
-    """A fitted scene with everybody where a world has them; the cameras are those of the log's drive, half a second apart."""
+def of_world(scene: SplatScene, coverage: Coverage | None, world: World) -> Tour:
+    """A fitted scene with everybody where a world has them."""
     ego = _ego_poses(world)
     agents = {body_name(world, agent): agent for agent in range(len(world.agents))}
     tracks = {name: torch.from_numpy(box_poses(world, agent)).float() for name, agent in agents.items()}
@@ -89,7 +92,8 @@ def of_world(scene: SplatScene, rig: Mapping[str, Camera], logged: World, world:
     boxes = {n: Box((*sizes[a],), KINDS[AgentClass(int(world.agents.kind[a]))]) for n, a in agents.items()}
     boxes[EGO_NAME] = Box((vehicle.length, vehicle.width, vehicle.height), EGO)
     times = tuple(step * world.dt for step in range(world.steps))
-    return Tour(scene, times, poses, boxes, SCENE_UP, tuple(_eyes(rig, logged)))
+    known = {} if coverage is None else of_gaussians(coverage)
+    return Tour(scene, times, poses, boxes, SCENE_UP, eyes_of(scene, coverage), known)
 
 
 def _ego_poses(world: World) -> Double:
@@ -102,13 +106,20 @@ def _ego_poses(world: World) -> Double:
     return poses
 
 
-def _eyes(rig: Mapping[str, Camera], logged: World) -> Iterator[Eye]:
-    for step in range(0, logged.steps, EVERY):
-        for camera in rig.values():
-            view = camera_at(logged, step, camera, camera.size).world_to_camera[0].double().numpy()
-            width, height = camera.size
-            angle = 2 * float(np.arctan(height / 2 / camera.intrinsics[1, 1]))
-            yield Eye(f"{camera.name}-{step}", np.linalg.inv(view), angle, width / height)
+def eyes_of(scene: SplatScene, coverage: Coverage | None) -> tuple[Eye, ...]:
+    """The pictures that a scene was fitted to, each with the trust of its own view; none where nothing is known of them."""
+    if coverage is None:
+        return ()
+    height, width = coverage.depth.shape[1:]
+    found = []
+    for time, view, (fx, fy, cx, cy) in zip(coverage.times.tolist(), coverage.views, coverage.lenses.tolist(), strict=True):
+        k = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
+        cameras = Cameras(torch.from_numpy(view)[None], k[None], width, height)
+        with torch.no_grad():
+            frame = trust(scene, coverage, cameras, time, on_tracks(scene, time), Settings("auto")).frame
+        angle = 2 * float(np.arctan(height / 2 / fy))
+        found.append(Eye(f"{time:.1f} s", np.linalg.inv(view.astype(np.float64)), angle, width / height, frame))
+    return tuple(found)
 
 
-__all__ = ["Box", "Eye", "Poses", "Tour", "of_file", "of_world", "on_tracks"]
+__all__ = ["Box", "Eye", "Poses", "Tour", "eyes_of", "of_file", "of_world", "on_tracks"]
