@@ -14,7 +14,7 @@ from wetoolkit.progress import Silent
 from wetoolkit.registry import Registry
 from wetoolkit.store import read_block, read_state, read_table, write_state
 from wetoolkit.testing.fake_learning import ToyPolicy
-from wetoolkit.testing.fakes import ToyDataset, ToyWorld
+from wetoolkit.testing.fakes import ToyBehaviour, ToyDataset, ToyDatasetConfig, ToyWorld
 from wetoolkit.types import Scene
 
 
@@ -161,3 +161,25 @@ def test_data_files_that_change_are_noticed(registry: Registry, tmp_path: Path, 
     file.unlink()
     with pytest.raises(DataError, match="cannot be read"):
         start(registry, tmp_path / "run", {"rounds": 1})
+
+
+def test_a_behaviour_that_learned_from_evaluation_logs_is_refused(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    test = {ref.log for ref in ToyDataset(ToyDatasetConfig(logs=4, per_log=2)).index("test")}
+    train = {ref.log for ref in ToyDataset(ToyDatasetConfig(logs=4, per_log=2)).index("train")}
+    short = {"rounds": 1, "controls": {}}
+    monkeypatch.setattr(ToyBehaviour, "trained_on", lambda self: train | {min(test)}, raising=False)
+    with pytest.raises(ValidationError, match="1 logs that it was trained on serve for evaluation here"):
+        start(registry, tmp_path / "seen", short, last="mine-1")
+    monkeypatch.setattr(ToyBehaviour, "trained_on", lambda self: train)
+    start(registry, tmp_path / "held-out", short, last="mine-1")
+    said: list[str] = []
+
+    class Listener(Silent):
+        def note(self, text: str) -> None:
+            said.append(text)
+
+    monkeypatch.setattr(ToyBehaviour, "trained_on", lambda self: None)
+    start(registry, tmp_path / "unknown", short, last="mine-1", watch=Listener())
+    assert ["toy" in text and "not known" in text for text in said] == [True]

@@ -16,7 +16,9 @@ from wetoolkit.component import CONTRACT
 MODULES = (
     "wetoolkit.types",
     "wetoolkit.kinds",
+    "wetoolkit.abilities",
     "wetoolkit.component",
+    "wetoolkit.accounts",
     "wetoolkit.config",
     "wetoolkit.errors",
     "wetoolkit.hooks",

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
@@ -74,8 +74,17 @@ def failures_of(path: Path) -> list[Failure]:
     ]
 
 
+@runtime_checkable
+class SupportsTrainedOn(Protocol):
+    """A behaviour that learned from scenarios before the loop and tells which."""
+
+    def trained_on(self) -> Collection[str] | None:
+        """The logs that were learned from; None where that is not known."""
+
+
 def check_given(session: Session, listed: Made) -> None:
-    """``ValidationError`` where an artefact from elsewhere comes of logs that serve for evaluation here."""
+    """``ValidationError`` where an artefact from elsewhere, or what a behaviour has learned, comes of logs that serve for
+    evaluation here."""
     held = {ref.log for use in USES if use not in TRAINING for ref in refs_of(listed, use)}
     for made in session.given.values():
         for path in made.paths:
@@ -90,6 +99,29 @@ def check_given(session: Session, listed: Made) -> None:
                     f"{len(shared)} logs in it serve for evaluation here, such as {shared[0]!r}", file=path,
                     way_out="give artefacts of other logs: scores on training logs say nothing",
                 )  # fmt: skip
+    for role, kind, part in session.parts.named():
+        if kind == "behaviour":
+            _check_learned(session, role, part.use, held)
+
+
+def _check_learned(session: Session, role: str, name: str, held: set[str]) -> None:
+    """``ValidationError`` where a behaviour learned from logs that serve for evaluation here."""
+    built = session.parts.build(role)
+    if not isinstance(built, SupportsTrainedOn):
+        return
+    logs = built.trained_on()
+    if logs is None:
+        session.watch.note(
+            f"behaviour {name} does not tell the logs it was trained on: whether it saw evaluation logs is not known"
+        )
+    shared = sorted(set(logs or ()) & held)
+    if shared:
+        step = session.parts.step(role)
+        raise ValidationError(
+            f"{len(shared)} logs that it was trained on serve for evaluation here, such as {shared[0]!r}", field=role,
+            component=step.component, distribution=step.distribution,
+            way_out="train its model on other logs, or name other splits for the evaluation",
+        )  # fmt: skip
 
 
 def _logs(stage: str, path: Path) -> set[str] | None:

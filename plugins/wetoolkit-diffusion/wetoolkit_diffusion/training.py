@@ -42,6 +42,7 @@ class TrainingConfig(Config):
     pace: float = Field(default=2.0, description="weight of the error in the motion from token to token [1]", ge=0.0)
     save_every: float = Field(default=120.0, description="time between two savings [s]", gt=0.0)
     threads: int = Field(default=1, description="threads of torch [1]", ge=1)
+    init: str = Field(default="", description="file of a trained model to begin from (fine-tuning); its tokens and size are kept")
 
 
 @dataclass
@@ -63,42 +64,47 @@ def windows(scenarios: Iterable[Scenario[World]], spec: TokenSpec) -> list[Token
 
 def fit(
     scenes: Sequence[Tokens], spec: TokenSpec, size: NetworkConfig, config: TrainingConfig, seed: int,
-    resume: Path | None = None, progress: Progress | None = None,
+    resume: Path | None = None, progress: Progress | None = None, init: Model | None = None,
 ) -> tuple[Model, dict[str, Any]]:  # fmt: skip
     """A model trained on these scenes and what is to be known of its training. ``resume`` names a file in which the training is
-    kept while it lasts; where it exists, it goes on from there."""
+    kept while it lasts; where it exists, it goes on from there. ``init`` is a model of this spec and size to begin from."""
     if not scenes:
         raise DataError("no scene to train on", way_out="name a split that has windows")
     before = torch.get_num_threads()
     torch.set_num_threads(config.threads)
     try:
-        state = _begin(scenes, spec, size, config, seed, resume)
-        last = _train(state, scenes, spec, config, seed, resume, progress)
+        state = _begin(scenes, spec, size, config, seed, resume, init)
+        last = _train(state, scenes, spec, config, seed, resume, progress, init.digest if init else "")
     finally:
         torch.set_num_threads(before)
     network = Denoiser(size, spec)
     network.load_state_dict(state.average)
     about = {"seed": seed, "steps": state.step, "scenes": len(scenes), "seconds": round(state.spent, 1), "loss": round(last, 5)}
+    about |= {"init": init.digest} if init else {}
     return Model(network.eval().requires_grad_(False), spec, size, about=about), about
 
 
 def _begin(
-    scenes: Sequence[Tokens], spec: TokenSpec, size: NetworkConfig, config: TrainingConfig, seed: int, resume: Path | None
-) -> State:
+    scenes: Sequence[Tokens], spec: TokenSpec, size: NetworkConfig, config: TrainingConfig, seed: int, resume: Path | None,
+    init: Model | None,
+) -> State:  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         network = Denoiser(size, spec)
-    network.scale.copy_(torch.from_numpy(spread(scenes, spec)))
+    if init is None:
+        network.scale.copy_(torch.from_numpy(spread(scenes, spec)))
+    else:  # its units are part of what it learned
+        network.load_state_dict(init.network.state_dict())
     optimizer = torch.optim.AdamW(network.parameters(), lr=config.rate, weight_decay=config.decay, betas=(0.9, 0.98))
     state = State(network, {name: t.clone() for name, t in network.state_dict().items()}, optimizer)
     if resume is not None and resume.exists():
-        _restore(state, resume, seed)
+        _restore(state, resume, seed, init.digest if init else "")
     return state
 
 
 def _train(
     state: State, scenes: Sequence[Tokens], spec: TokenSpec, config: TrainingConfig, seed: int,
-    resume: Path | None, progress: Progress | None,
+    resume: Path | None, progress: Progress | None, init: str,
 ) -> float:  # fmt: skip
     began, saved, shown = time.monotonic() - state.spent, time.monotonic(), 0.0
     losses: list[float] = []
@@ -123,9 +129,9 @@ def _train(
             progress(state.step, config.steps, f"loss {np.mean(losses):.4f}")
         if resume is not None and time.monotonic() - saved > config.save_every:
             saved = time.monotonic()
-            _keep(state, resume, seed)
+            _keep(state, resume, seed, init)
     if resume is not None:
-        _keep(state, resume, seed)
+        _keep(state, resume, seed, init)
     return float(np.mean(losses)) if losses else float("nan")
 
 
@@ -170,21 +176,23 @@ def _follow(state: State, average: float) -> None:
         state.average[name].lerp_(tensor, 1.0 - keep)
 
 
-def _keep(state: State, path: Path, seed: int) -> None:
+def _keep(state: State, path: Path, seed: int, init: str) -> None:
     """Write all that the training needs to go on."""
     arrays = {f"network.{name}": t.numpy() for name, t in state.network.state_dict().items()}
     arrays |= {f"average.{name}": t.numpy() for name, t in state.average.items()}
     for i, moments in state.optimizer.state_dict()["state"].items():
         arrays |= {f"optimizer.{i}.{name}": t.numpy() for name, t in moments.items()}
-    write_state(path, arrays, {"schema": SCHEMA, "seed": seed, "step": state.step, "spent": state.spent})
+    write_state(path, arrays, {"schema": SCHEMA, "seed": seed, "init": init, "step": state.step, "spent": state.spent})
 
 
-def _restore(state: State, path: Path, seed: int) -> None:
+def _restore(state: State, path: Path, seed: int, init: str) -> None:
     arrays, about = read_state(path)
-    if about.get("schema") != SCHEMA or about.get("seed") != seed:
+    found, due = (about.get("schema"), about.get("seed"), about.get("init", "")), (SCHEMA, seed, init)
+    if found != due:
+        words = ["{}, seed {}, from {}".format(schema, drawn, first[:12] or "nothing") for schema, drawn, first in (found, due)]
         raise StoreError(
-            "a training of another schema or seed", file=path, found=f"{about.get('schema')}, seed {about.get('seed')}",
-            known=f"{SCHEMA}, seed {seed}", way_out="delete the file to begin anew, or give that seed",
+            "a training of another schema, seed or beginning", file=path, found=words[0], known=words[1],
+            way_out="delete the file to begin anew, or give those",
         )  # fmt: skip
     tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
     part = lambda head: {name[len(head) :]: t for name, t in tensors.items() if name.startswith(head)}  # noqa: E731

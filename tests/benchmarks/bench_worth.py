@@ -1,0 +1,266 @@
+"""What the learned model of traffic is worth: the loop with its variants, with rule-based ones, and with none.
+
+    make bench-worth                                   # five seeds, five arms; each seed that is done is printed
+    python tests/benchmarks/bench_worth.py --model FILE --seeds 0 --arms logged diffusion
+
+All arms of a seed share its base policy, its mined failures and its scenes; they differ in what is made of the scenes. Every arm
+learns from equally many frames: ``steps`` batches of the same make, and, where it has variants, exactly ``variants`` of each scene
+beside the scene as logged; what a filter rejects is made up for by the arm's next behaviour, at last by the scene as logged. The
+arm ``logged`` has no variants, so its frames come up the oftener (the policy takes its likeliest plan, so rolling a scene out again
+would repeat them); ``more-logs`` has as many further failures in their place, which is what variants are to save.
+
+Tables (build/bench/worth.{json,md}): success and score of each arm and seed; every arm against ``logged`` and against ``perturb``,
+paired over the scenes within each seed, and over scenes and seeds (clustered by log: all differences of one scene change sign
+together), Holm-adjusted; and the t-interval over the seeds. No log of the test splits may be among those the model was trained on.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+import polars as pl
+from bench_loop import MEASURES, measured
+from wetoolkit_diffusion.checkpoint import load
+from wetoolkit_driving.types import World
+
+from wetoolkit.errors import ValidationError
+from wetoolkit.evaluation import compare, summarise
+from wetoolkit.experiment import Experiment, load_experiment
+from wetoolkit.pipeline import run
+from wetoolkit.progress import watch
+from wetoolkit.registry import Registry, load_registry
+from wetoolkit.statistics import mean_interval
+from wetoolkit.store import Store, key_of, read_block, read_facts, read_state, read_table, write_block, write_table
+from wetoolkit.types import Scene
+from wetoolkit.work import file_made
+
+FILE = Path("build/bench/diffusion.safetensors")
+BEFORE, AGAINST = "logged", "perturb"
+
+
+@dataclass(frozen=True)
+class Options:
+    """What is the same in all arms."""
+
+    experiment: Path
+    model: Path
+    runs: Path
+    failures: int
+    variants: int
+    steps: int
+    common: int
+    rare: int  # test scenes, 0: all
+
+
+def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
+    """For each arm its behaviours, the first of which is asked first, and how many failures it rebuilds."""
+    n, few, many = options.variants, options.failures, options.failures * (1 + options.variants)
+    learned = {"use": "diffusion", "count": n, "checkpoint": str(options.model.resolve())}
+    return {
+        "logged": ([], few),
+        "more-logs": ([], many),
+        "perturb": ([{"use": "perturb", "count": n}], few),
+        "idm": ([{"use": "idm", "count": n}], few),
+        "diffusion": ([learned], few),
+        "attack": ([{**learned, "attack": {}}, learned], few),
+        "half": ([{**learned, "attack": {}, "count": n // 2}, learned], few),
+    }
+
+
+def planned(options: Options, seed: int, arm: str) -> Experiment:
+    """The experiment of one arm and seed."""
+    behaviours, failures = arms(options)[arm]
+    base = load_experiment(options.experiment, [f"seed={seed}", f"limits.failures={failures}", f"algorithm.steps={options.steps}"])
+    data = base.model_dump(mode="json", exclude_none=True)
+    data |= {"behaviour": behaviours, "controls": {}, "executor": {"use": "serial"}}
+    data["limits"] |= {"common": options.common, "rare": options.rare}
+    data["evaluate"]["policies"], data["frames"]["terms"] = [], False
+    return Experiment.model_validate(data)
+
+
+def check_model(model: Path) -> None:
+    """``ValidationError`` unless the model tells the logs it was trained on; the run refuses it where one of them serves for the
+    evaluation (``wetoolkit.stages.check_given``)."""
+    if "logs" not in (load(model).about or {}):
+        raise ValidationError("the model does not tell the logs it was trained on", file=model, way_out="train it by wetool fit")
+
+
+def evened(scenes: Sequence[Scene[World]], variants: int) -> tuple[list[Scene[World]], dict[str, int]]:
+    """Each scene as logged, then exactly so many of its variants: the first of those there are, and the scene again where there
+    are too few. And what was counted."""
+    out: list[Scene[World]] = []
+    counts: Counter[str] = Counter()
+    groups: list[list[Scene[World]]] = []
+    for scene in scenes:
+        (groups.append([scene]) if "~" not in scene.id else groups[-1].append(scene))
+    for logged, *made in groups:
+        kept = made[:variants]
+        again = [replace(logged, id=f"{logged.id}~again.{i}") for i in range(variants - len(kept))]
+        out += [logged, *kept, *again]
+        counts.update(scene.variant.split(";")[0].split(" ")[0].rstrip(":") or "variant" for scene in kept)
+        counts.update({"again": len(again), "scenes": 1})
+    return out, dict(counts)
+
+
+def even(folder: Path, arm: str, options: Options) -> tuple[list[Path], dict[str, int]]:
+    """The files of an arm's scenes, evened, and what was counted."""
+    store, made, total = Store(folder), [], Counter[str]()
+    for number, name in enumerate(store.manifest.stages["vary-1"].artefacts):
+        scenes, _ = read_block(folder / name, Scene, World)
+        some, counts = evened(scenes, options.variants if arms(options)[arm][0] else 0)
+        total.update(counts)
+        path = store.path("scenes", f"worth-{arm}-{number}.safetensors")
+        write_block(path, some, {"ids": [s.id for s in some], "logs": [s.log for s in some], "failed": []})
+        made.append(path)
+    return made, dict(total)
+
+
+def drive(options: Options, seed: int, arm: str, registry: Registry) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Outcomes of an arm's policy and of the base, and what the arm learned from; read where they are done."""
+    experiment, folder = planned(options, seed, arm), options.runs / f"worth-{seed}"
+    learns = any(part["use"] == "diffusion" for part in arms(options)[arm][0])
+    about = load(options.model).digest if learns else ""
+    key = key_of(experiment.model_dump(mode="json"), options.variants, about)[:12]
+    table, facts = folder / "worth" / f"{arm}-{key}.parquet", folder / "worth" / f"{arm}-{key}.json"
+    if not (table.exists() and facts.exists()):
+        run(experiment, registry, folder, watch=watch(), last="vary")
+        scenes, counts = even(folder, arm, options)
+        run(experiment, registry, folder, watch=watch(), given={"vary-1": file_made("vary-1", scenes)})
+        found = read_table(folder / "tables" / "outcomes.parquet")
+        named = found.with_columns(pl.col("policy").replace({"post-trained": arm}), pl.lit(seed, pl.Int64).alias("seed"))
+        write_table(table, named)
+        facts.write_text(json.dumps({"arm": arm, "seed": seed, **counts, **learned_from(folder)}))
+    return read_table(table), json.loads(facts.read_text())
+
+
+def learned_from(folder: Path) -> dict[str, Any]:
+    """Frames of the pool that the newest policy was trained on, and failed items of the run."""
+    store = Store(folder)
+    policy = folder / store.manifest.stages["train-1"].artefacts[0]
+    summary = read_state(policy)[1]["summary"]
+    failed = sum(len(read_facts(folder / name).get("failed", ())) for name in store.manifest.stages["experience-1"].artefacts)
+    names = ("steps", "rollout_frames", "log_frames", "held_out_frames")
+    return {**{name: int(summary[name]) for name in names}, "failed items": failed}
+
+
+def joined(tables: Mapping[tuple[int, str], pl.DataFrame]) -> pl.DataFrame:
+    """One outcome table: each arm under its name and, once a seed, the base."""
+    firsts = dict(reversed(tables))  # (seed, arm) pairs: the first arm of each seed stays
+    wanted = {key: [key[1], "base"] if firsts[key[0]] == key[1] else [key[1]] for key in tables}
+    return pl.concat([table.filter(pl.col("policy").is_in(wanted[key])) for key, table in tables.items()], how="diagonal_relaxed")
+
+
+def compared(outcomes: pl.DataFrame) -> pl.DataFrame:
+    """Every arm against ``BEFORE`` and ``AGAINST``, over the scenes and seeds that are in ``outcomes``."""
+    names = outcomes["policy"].unique(maintain_order=True).to_list()
+    pairs = [(name, AGAINST) for name in names if AGAINST in names and name not in (AGAINST, BEFORE, "base")]
+    return measured(compare(outcomes, BEFORE, pairs, seed=0))
+
+
+def over_seeds(outcomes: pl.DataFrame) -> list[dict[str, Any]]:
+    """The mean over the seeds of each difference to ``BEFORE`` and ``AGAINST``, seeds being the independent units."""
+    rows = []
+    means = {}
+    for seed, part in outcomes.group_by("seed", maintain_order=True):
+        for row in measured(summarise(part, 0)).iter_rows(named=True):
+            means[row["name"], row["policy"], seed[0]] = row["estimate"]
+    names, policies = list(dict.fromkeys(key[0] for key in means)), list(dict.fromkeys(key[1] for key in means))
+    seeds = list(dict.fromkeys(key[2] for key in means))
+    for name in names:
+        for other in (BEFORE, AGAINST):
+            for policy in (p for p in policies if p != other):
+                both = [s for s in seeds if (name, policy, s) in means and (name, other, s) in means]
+                gaps = [means[name, policy, s] - means[name, other, s] for s in both]
+                if len(gaps) > 1:
+                    found = mean_interval(gaps, [str(s) for s in both], seed=0, bounds=(-1.0, 1.0))
+                    rows.append({"measure": name, "a": policy, "b": other, "seeds": len(gaps), "difference": found.estimate,
+                                 "low": found.low, "high": found.high, "positive": sum(g > 0 for g in gaps)})  # fmt: skip
+    return rows
+
+
+def markdown(outcomes: pl.DataFrame, learned: Sequence[Mapping[str, Any]]) -> str:
+    """All tables, in percent and percentage points."""
+    policies = outcomes["policy"].unique(maintain_order=True).to_list()
+    seeds = outcomes["seed"].unique(maintain_order=True).to_list()
+    lines = ["| measure | seed | " + " | ".join(policies) + " |", "|---" * (len(policies) + 2) + "|"]
+    for name in MEASURES.values():
+        for seed in [*seeds, "all"]:
+            part = outcomes if seed == "all" else outcomes.filter(pl.col("seed") == seed)
+            rows = {row["policy"]: row for row in measured(summarise(part, 0)).filter(pl.col("name") == name).iter_rows(named=True)}
+            lines.append(f"| {name} | {seed} | " + " | ".join(percent(rows.get(policy), "estimate") for policy in policies) + " |")
+    lines += ["", "| measure | seeds | arm | against | points | p | p (Holm) | scenes x seeds | logs |", "|---" * 9 + "|"]
+    for seed in ["all", *seeds]:
+        part = outcomes if seed == "all" else outcomes.filter(pl.col("seed") == seed)
+        for row in compared(part).iter_rows(named=True):
+            ends = percent(row, "difference")
+            lines.append(f"| {row['name']} | {seed} | {row['a']} | {row['b']} | {ends} | {row['p']:.4f} | {row['p_holm']:.4f} "
+                         f"| {row['n']} | {row['logs']} |")  # fmt: skip
+    lines += [
+        "",
+        "| measure | arm | against | seeds | of them above 0 | mean difference, t-interval over seeds |",
+        "|---" * 6 + "|",
+    ]
+    for row in over_seeds(outcomes):
+        told = f"{row['measure']} | {row['a']} | {row['b']} | {row['seeds']} | {row['positive']}"
+        lines.append(f"| {told} | {percent(row, 'difference')} |")
+    lines += ["", "| arm | seed | scenes | of them again | rollout frames | log frames | frames learned from | failed items |"]
+    lines.append("|---" * 8 + "|")
+    for row in learned:
+        told = [row["arm"], row["seed"], row["scenes"], row.get("again", 0), row["rollout_frames"], row["log_frames"]]
+        lines.append("| " + " | ".join(map(str, [*told, f"{row['steps']} x 64", row["failed items"]])) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def percent(row: Mapping[str, Any] | None, name: str) -> str:
+    """An estimate with its interval, in percent."""
+    if row is None or row[name] is None:
+        return "-"
+    low, high = (f"{100 * row[end]:.1f}" if row[end] is not None else "?" for end in ("low", "high"))
+    return f"{100 * row[name]:.1f} [{low}, {high}]"
+
+
+def main() -> None:
+    """Run seed by seed and write the tables of what is done."""
+    asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
+    asked.add_argument("--arms", nargs="+", default=["logged", "more-logs", "perturb", "diffusion", "attack"])
+    asked.add_argument("--model", type=Path, default=FILE, help="made by: wetool fit behaviour/diffusion minitown --out FILE")
+    asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
+    asked.add_argument("--runs", type=Path, default=Path("runs"))
+    asked.add_argument("--failures", type=int, default=80, help="scenes rebuilt")
+    asked.add_argument("--variants", type=int, default=3, help="of each scene")
+    asked.add_argument("--steps", type=int, default=300, help="of post-training")
+    asked.add_argument("--common", type=int, default=150, help="common test scenes, open loop")
+    asked.add_argument("--rare", type=int, default=0, help="rare test scenes, closed loop; 0: all")
+    asked.add_argument("--out", type=Path, default=Path("build/bench/worth"))
+    given = asked.parse_args()
+    options = Options(
+        given.experiment, given.model, given.runs, given.failures, given.variants, given.steps, given.common, given.rare
+    )
+    registry = load_registry()
+    check_model(options.model)
+    tables: dict[tuple[int, str], pl.DataFrame] = {}
+    learned: list[dict[str, Any]] = []
+    for seed in given.seeds:
+        for arm in given.arms:
+            tables[seed, arm], facts = drive(options, seed, arm, registry)
+            learned.append(facts)
+        outcomes = joined(tables)
+        text = markdown(outcomes, learned)
+        given.out.parent.mkdir(parents=True, exist_ok=True)
+        given.out.with_suffix(".md").write_text(text)
+        found = {"compared": compared(outcomes).to_dicts(), "over_seeds": over_seeds(outcomes), "learned": learned}
+        given.out.with_suffix(".json").write_text(json.dumps(found, indent=1))
+        print(text, flush=True)
+
+
+if __name__ == "__main__":
+    main()
