@@ -13,6 +13,7 @@ import numpy as np
 from pydantic import Field
 from wetoolkit_driving.geometry import compose, ego_center, relative, wrap_angle
 from wetoolkit_driving.traffic.behaviours import movers
+from wetoolkit_driving.traffic.reaction import Standing
 from wetoolkit_driving.types import Bool, Control, Double, Float, World
 
 from wetoolkit.config import Config
@@ -29,7 +30,7 @@ from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, Verdict, best_scores, judge
-from wetoolkit_diffusion.react import react
+from wetoolkit_diffusion.react import ReplanConfig, react
 from wetoolkit_diffusion.realism import off_road, road
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
@@ -50,6 +51,7 @@ class DiffusionConfig(Config):
     copy_goals: CopyConfig | None = Field(default=None, description="keep the goals of the log")
     goals: tuple[GoalConfig, ...] = Field(default=(), description="where some are to be, and when")
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
+    replan: ReplanConfig = Field(default=ReplanConfig(), description="how it plans again in closed loop")
     guidance: GuidanceConfig = Field(default=GuidanceConfig(), description="costs that shape what is generated")
     plausibility: PlausibilityConfig = Field(default=PlausibilityConfig(), description="which variants are kept")
     training: TrainingConfig = Field(default=TrainingConfig(), description="how `wetool fit` trains it")
@@ -217,7 +219,13 @@ class Diffusion:
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        return react(self.model, worlds, clocks, seeds, self.config.guidance)
+        return self.replan(worlds, clocks, seeds, [Standing(None, ())] * len(worlds))
+
+    def replan(
+        self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int], standing: Sequence[Standing]
+    ) -> Sequence[Reaction]:
+        """The same, going on from what it had in mind."""
+        return react(self.model, worlds, clocks, seeds, standing, self.config.replan, self.config.guidance)
 
 
 def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:
