@@ -111,7 +111,8 @@ class Diffusion:
         self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int], standing: Sequence[Standing]
     ) -> Sequence[Reaction]:
         """The same, going on from what it had in mind."""
-        return react(self.model, worlds, clocks, seeds, standing, self.config.replan, self.config.guidance)
+        c = self.config
+        return react(self.model, worlds, clocks, seeds, standing, c.replan, c.guidance, shy=c.attack is None)
 
 
 def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:

@@ -46,23 +46,21 @@ class _Case:
     now: int
     tokens: Tokens
     request: Request
-    aimed: bool
 
 
 def react(
     model: Model, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int], standing: Sequence[Standing],
-    config: ReplanConfig, guidance: GuidanceConfig,
+    config: ReplanConfig, guidance: GuidanceConfig, shy: bool = True,
 ) -> list[Reaction]:  # fmt: skip
-    """What everybody does in the 8 s after each clock's step; whoever is not modelled goes on as it moves."""
+    """What everybody does in the 8 s after each clock's step; whoever is not modelled goes on as it moves. ``shy``: costs that
+    guide keep the others clear of the ego (who attacks must not be)."""
     jobs = zip(worlds, clocks, seeds, standing, strict=True)
     cases = [_case(world, clock.now, seed, mind, model.spec, config) for world, clock, seed, mind in jobs]
     found: list[Reaction | None] = [None] * len(cases)
-    kinds = [(case.request.start is not None, case.aimed) for case in cases]
-    for kind in sorted(set(kinds)):
-        some = [i for i, other in enumerate(kinds) if other == kind]
-        sampler = SamplerConfig(steps=config.steps if kind[0] else config.cold)
-        # Who attacks must not shy away from the ego.
-        made = generate(model, [cases[i].request for i in some], sampler, guidance, shy=not kind[1], warm=config.warm)
+    for warm in (False, True):
+        some = [i for i, case in enumerate(cases) if (case.request.start is not None) == warm]
+        sampler = SamplerConfig(steps=config.steps if warm else config.cold)
+        made = generate(model, [cases[i].request for i in some], sampler, guidance, shy, config.warm)
         for i, state in zip(some, made, strict=True):
             found[i] = _reaction(cases[i], state, model.spec)
     return [reaction for reaction in found if reaction is not None]
@@ -76,7 +74,7 @@ def _case(world: World, now: int, seed: int, standing: Standing, spec: TokenSpec
     hold = with_aims(Hold(given, hold.held), tokens, world, now, standing.aims, spec)
     start = going_on_with(standing.plan, tokens, world, spec) if standing.plan is not None and config.warm else None
     request = Request(tokens, hold.given, hold.held, (seed % 2**31,), start)
-    return _Case(world, now, tokens, request, bool(hold.given[:, spec.now + 1 :].any()))
+    return _Case(world, now, tokens, request)
 
 
 def with_aims(hold: Hold, tokens: Tokens, world: World, now: int, aims: Sequence[Aim], spec: TokenSpec) -> Hold:
