@@ -109,7 +109,7 @@ def test_empty_shards_are_passed_over(tmp_path: Path, paths: list[Path]) -> None
 
 
 def test_sizes_count_every_array() -> None:
-    assert size_of(block(0, 10)) == 10 * (3 * 4 + 3 + 8 + 8 + 2 * 4 + 1 + 8 + 8 + 4 * 8 + 4 * 8)
+    assert size_of(block(0, 10)) == 10 * (3 * 4 + 3 + 8 + 8 + 2 * 4 + 1 + 8 + 8 + 4 * 8 + 4 * 8 + 8)
 
 
 def test_shards_that_do_not_fit_together_are_refused(tmp_path: Path, paths: list[Path]) -> None:

@@ -16,6 +16,7 @@ from wetoolkit.component import CONTRACT
 MODULES = (
     "wetoolkit.types",
     "wetoolkit.kinds",
+    "wetoolkit.abilities",
     "wetoolkit.component",
     "wetoolkit.config",
     "wetoolkit.errors",

@@ -14,6 +14,7 @@ Float = NDArray[np.floating[Any]]
 Bool = NDArray[np.bool_]
 Int = NDArray[np.integer[Any]]
 Array = NDArray[Any]
+UNSTORED = {"stored": False}  # metadata of a field that stays in its process
 
 
 @runtime_checkable

@@ -4,6 +4,7 @@ Writing looks at the values, reading follows the type hints of the class that is
 Known: nested dataclasses, arrays, bool, int, float, str, enums, ``Literal``, ``Optional``, unions of scalars, tuples and mappings
 from str.
 Type variables (the ``W`` of ``Scenario[W]``) stand for the ``world`` class that the reader passes. Equal arrays are stored once.
+Pictures are stored as they are compressed, one after the other; a field with ``base.UNSTORED`` is left out.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from enum import Enum
 from functools import lru_cache
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
@@ -24,12 +26,14 @@ from safetensors.numpy import load as load_tensors
 from safetensors.numpy import save as save_tensors
 
 from wetoolkit.errors import StoreError, ValidationError
-from wetoolkit.types import Array
+from wetoolkit.types import Array, Picture
 
 FORMAT = "wetoolkit-1"  # version of the layout below
 MENDED = "if a run made it here, remove it: the run makes it again; else give the file that its stage writes"
 _ARRAY = "$array"  # {"$array": key}: an array; everything else in the tree is plain JSON
 _FLOAT = "$float"  # {"$float": "nan"}: a number that JSON does not know
+_PICTURES = "$pictures"  # {"$pictures": [bytes, ends]}: a row of compressed pictures, each [N] as an array, where each one ends
+_OWN = (_ARRAY, _FLOAT, _PICTURES)
 
 T = TypeVar("T")
 Json = Any
@@ -104,7 +108,7 @@ class _Packer:
     def pack(self, value: object, path: str) -> Json:
         """The JSON tree of ``value``; its arrays go to ``self.arrays`` under ``path``."""
         if isinstance(value, np.ndarray):
-            return {_ARRAY: self._keep(value, path)}
+            return self._pack_pictures(value, path) if value.dtype == object else {_ARRAY: self._keep(value, path)}
         if isinstance(value, Enum):
             return self.pack(value.value, path)
         if isinstance(value, np.generic):
@@ -114,7 +118,8 @@ class _Packer:
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if is_dataclass(value) and not isinstance(value, type):
-            return {item.name: self.pack(getattr(value, item.name), f"{path}/{item.name}") for item in fields(value)}
+            stored = [item.name for item in fields(value) if item.metadata.get("stored", True)]
+            return {name: self.pack(getattr(value, name), f"{path}/{name}") for name in stored}
         if isinstance(value, Mapping):
             return self._pack_mapping(value, path)
         if isinstance(value, tuple | list):
@@ -123,8 +128,17 @@ class _Packer:
             f"{type(value).__name__} cannot be stored", field=path, way_out="use dataclasses, arrays, scalars, tuples, str mappings"
         )
 
+    def _pack_pictures(self, value: Array, path: str) -> Json:
+        if value.ndim != 1 or not all(isinstance(item, Picture) for item in value):
+            raise ValidationError(
+                f"objects of shape {value.shape} cannot be stored", field=path, way_out="use numbers, or rows of pictures"
+            )
+        data = np.frombuffer(b"".join(item.data for item in value), np.uint8)
+        ends = np.cumsum([len(item.data) for item in value], dtype=np.int64)
+        return {_PICTURES: [self.pack(data, f"{path}/bytes"), self.pack(ends, f"{path}/ends")]}
+
     def _pack_mapping(self, value: Mapping[Any, object], path: str) -> Json:
-        bad = [key for key in value if not isinstance(key, str) or key in (_ARRAY, _FLOAT)]
+        bad = [key for key in value if not isinstance(key, str) or key in _OWN]
         if bad:
             raise ValidationError(f"key {bad[0]!r} cannot be stored", field=path, way_out="use plain strings as keys")
         return {key: self.pack(item, f"{path}/{_escape(key)}") for key, item in value.items()}
@@ -222,10 +236,22 @@ def _unpack_sequence(
 
 
 def _array(tree: Json, arrays: Mapping[str, Array], path: str) -> Array:
+    if isinstance(tree, dict) and _PICTURES in tree:
+        return _pictures(tree[_PICTURES], arrays, path)
     _expect(isinstance(tree, dict) and _ARRAY in tree, path, "an array", tree)
     key = tree[_ARRAY]
     _expect(key in arrays, path, f"the array {key!r}", "no such array in the file")
     return arrays[key]
+
+
+def _pictures(tree: Json, arrays: Mapping[str, Array], path: str) -> Array:
+    _expect(isinstance(tree, list) and len(tree) == 2, path, "bytes and ends", tree)
+    data, ends = (_array(part, arrays, path) for part in tree)
+    marks = [0, *ends.tolist()]
+    _expect(data.dtype == np.uint8 and marks == sorted(marks) and marks[-1] == len(data), path, "ends that rise to the last", marks)
+    rows = np.empty(len(ends), object)
+    rows[:] = [Picture(data[a:b].tobytes()) for a, b in pairwise(marks)]
+    return rows
 
 
 def _scalar(hint: Any, tree: Json, path: str) -> Any:

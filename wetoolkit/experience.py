@@ -17,7 +17,7 @@ from wetoolkit.store import read_block, read_facts, write_block
 from wetoolkit.types import Array, Bool, Decisions, Int, require
 
 MEMORY_MB = 1024  # decisions held in memory at once, in MiB
-_COLUMNS = ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards")
+_COLUMNS = ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards", "trust")
 
 
 def write_shard(path: Path, decisions: Decisions[Any] | None, facts: Mapping[str, Any] | None = None) -> None:
@@ -26,7 +26,6 @@ def write_shard(path: Path, decisions: Decisions[Any] | None, facts: Mapping[str
         write_block(path, [], {**(facts or {}), "rows": 0, "bytes": 0, "ids": [], "logs": [], "shape": {}})
         return
     decisions.validate()
-    require(decisions.observation.images == {}, "images are not stored yet", "observation.images", "use a policy without cameras")
     about = {
         **(facts or {}),
         "rows": decisions.size,
@@ -39,9 +38,11 @@ def write_shard(path: Path, decisions: Decisions[Any] | None, facts: Mapping[str
 
 
 def size_of(decisions: Decisions[Any]) -> int:
-    """Bytes of all arrays of a block."""
+    """Bytes of all arrays of a block, and of its pictures as they are compressed."""
+    seen = decisions.observation
     columns: list[Array] = [getattr(decisions, name) for name in _COLUMNS]
-    return sum(array.nbytes for array in [*columns, *decisions.observation.arrays.values(), *decisions.terms.values()])
+    numbers = sum(array.nbytes for array in [*columns, *seen.arrays.values(), *decisions.terms.values()])
+    return numbers + sum(len(picture.data) for row in seen.images.values() for picture in row)
 
 
 def take(decisions: Decisions[Any], index: Int | slice) -> Decisions[Any]:
@@ -65,10 +66,14 @@ def join(blocks: Sequence[Decisions[Any]]) -> Decisions[Any]:
     for block in blocks[1:]:
         _check_alike(first, block)
     arrays = {name: np.concatenate([b.observation.arrays[name] for b in blocks]) for name in first.observation.arrays}
+    images = {name: np.concatenate([b.observation.images[name] for b in blocks]) for name in first.observation.images}
     observation = replace(
         first.observation,
         size=sum(block.size for block in blocks),
         arrays=arrays,
+        images=images,
+        trust=None,  # a column of the decisions
+        trust_known=None,
         worlds=tuple(world for block in blocks for world in block.observation.worlds),
     )
     return replace(
@@ -88,6 +93,9 @@ def _check_alike(a: Decisions[Any], b: Decisions[Any]) -> None:
             raise ValidationError(
                 f"shards hold different arrays: {shapes[0]} and {shapes[1]}", field=name, way_out="use one policy and one reward"
             )
+    cameras = [sorted(part.observation.images) for part in (a, b)]
+    if cameras[0] != cameras[1]:
+        raise ValidationError(f"shards of cameras {cameras[0]} and {cameras[1]}", field="images", way_out="use one policy")
     if a.rewards.shape[1:] != b.rewards.shape[1:]:
         raise ValidationError(
             f"{a.rewards.shape[1]} and {b.rewards.shape[1]} proposals", field="rewards", way_out="score all with one vocabulary"

@@ -12,6 +12,27 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
+from wetoolkit.abilities import (
+    SupportsFiles as SupportsFiles,
+)
+from wetoolkit.abilities import (
+    SupportsInspect as SupportsInspect,
+)
+from wetoolkit.abilities import (
+    SupportsLabels as SupportsLabels,
+)
+from wetoolkit.abilities import (
+    SupportsMake as SupportsMake,
+)
+from wetoolkit.abilities import (
+    SupportsRecordings as SupportsRecordings,
+)
+from wetoolkit.abilities import (
+    SupportsReport as SupportsReport,
+)
+from wetoolkit.abilities import (
+    SupportsSensors as SupportsSensors,
+)
 from wetoolkit.events import Event
 from wetoolkit.types import (
     Account,
@@ -19,7 +40,6 @@ from wetoolkit.types import (
     Bool,
     Check,
     Clock,
-    Defect,
     Experience,
     Failure,
     Float,
@@ -27,6 +47,7 @@ from wetoolkit.types import (
     Observation,
     ObservationSpec,
     Outcome,
+    Picture,
     Plan,
     PlanSpec,
     Reaction,
@@ -149,7 +170,7 @@ class Executor(Protocol):
         """One Outcome an item, in order, as soon as it and those before it are done."""
 
 
-# What a part may be able to do besides. Ask with isinstance(part, SupportsX).
+# What a part may be able to do besides. Ask with isinstance(part, SupportsX). Those of datasets stand in wetoolkit.abilities.
 
 
 @runtime_checkable
@@ -200,78 +221,6 @@ class SupportsSettle(Protocol):
 
 
 @runtime_checkable
-class SupportsLabels(Protocol):
-    """A dataset that knows what its scenarios are about. For evaluation only: no miner, policy or algorithm is given it."""
-
-    def labels(self, split: str) -> Mapping[str, str]:
-        """Scenario id -> label, "" for ordinary ones."""
-
-
-@runtime_checkable
-class SupportsMake(Protocol):
-    """A dataset that makes its recordings itself, or indexes them, and can do so piece by piece in workers."""
-
-    def pending(self, splits: Sequence[str]) -> Sequence[Any]:
-        """What is still to be made for these splits: picklable pieces; none where all is there."""
-
-    def make(self, piece: Any) -> None:
-        """Make one of them where every process finds it. What cannot be made is left to ``index`` to report."""
-
-
-@runtime_checkable
-class SupportsFiles(Protocol):
-    """A dataset that reads files of the user's: where one of them changes, what was made of them is made again."""
-
-    def files(self) -> Sequence[Path]:
-        """Every file that ``index`` and ``load`` depend on; they need not be opened to be listed."""
-
-
-@runtime_checkable
-class SupportsReport(Protocol):
-    """A dataset that counts what it repaired, skipped or could not offer."""
-
-    def repairs(self) -> Mapping[str, int]:
-        """What was done -> how often, for the split files read so far."""
-
-
-@runtime_checkable
-class SupportsRecordings(Protocol):
-    """A dataset that hands over whole recordings, so that they can be written in another format."""
-
-    def recordings(self, split: str) -> Sequence[Ref]:
-        """Every whole recording of a split: ``Ref.id`` is the log's name, the same as in the Refs of its windows."""
-
-    def recording(self, ref: Ref) -> Scenario[Any]:
-        """All of one recording as one Scenario, its present at the first step."""
-
-
-@runtime_checkable
-class SupportsSensors(Protocol):
-    """A dataset whose windows and recordings come with what sensors saw."""
-
-    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Any:
-        """The domain's own type: which sensors there were and which files they filled; files are named, not opened.
-
-        ``cameras``: only these (None: all). ``DataError`` where a file that the data name is missing.
-        """
-
-
-@runtime_checkable
-class SupportsInspect(Protocol):
-    """A dataset that can tell its own format by a look, say what a folder holds and list what is wrong in it."""
-
-    @classmethod
-    def recognise(cls, path: Path) -> Mapping[str, Any] | None:
-        """The settings with which this dataset reads ``path``, None where it is not its format. Cheap: names and first bytes."""
-
-    def inspect(self) -> Mapping[str, str]:
-        """Facts by name: format, logs, windows, rates, classes, map, sensors, licence note."""
-
-    def defects(self) -> Iterator[Defect]:
-        """Everything wrong in the data, file by file; reads them all."""
-
-
-@runtime_checkable
 class SupportsConformance(Protocol):
     """A part that can show that it computes what its name says, and hold somebody else's module to the same cases."""
 
@@ -316,10 +265,32 @@ class SupportsReactors(Protocol):
 class SupportsRender(Protocol):
     """A reconstructor that can make images of its scenes."""
 
-    def render(
-        self, scene: Scene[Any], world: Any, step: int, camera: str, resolution: tuple[int, int], folder: Path
-    ) -> Mapping[str, Array]:
-        """``rgb`` [H, W, 3] uint8 and, where known, ``depth`` [H, W] metres and ``trust`` [H, W] in [0, 1]."""
+    def cameras(self, scene: Scene[Any]) -> Mapping[str, tuple[int, int]]:
+        """The cameras of a scene, left first, with the (width, height) that they recorded."""
+
+    def render(self, scene: Scene[Any], world: Any, step: int, camera: str, resolution: tuple[int, int]) -> Mapping[str, Array]:
+        """``rgb`` [H, W, 3] uint8 of the world at a step, which may look at the world up to that step only. Where known also
+        ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] of each pixel and ``frame_trust`` [], both in [0, 1]: the calibrated
+        probability that the frame can be believed.
+        """
+
+
+@runtime_checkable
+class SupportsRenderers(Protocol):
+    """A simulator that shows policies with cameras what a reconstructor with SupportsRender makes of the scene."""
+
+    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> Self:
+        """A copy that knows these, by the link (without a seed) that stands in their scenes' Lineage (``wetoolkit.sight``)."""
+
+
+@runtime_checkable
+class SupportsPictures(Protocol):
+    """A domain that finds what a camera recorded among what a dataset's SupportsSensors gave."""
+
+    def picture(self, sensors: Any, camera: str, seconds: float, oldest: float) -> Picture | None:
+        """The camera's last picture up to ``seconds`` after the scenario's first step and at most ``oldest`` seconds old then; None
+        where there is none. ``DataError`` names a file that cannot be read.
+        """
 
 
 @runtime_checkable

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from enum import StrEnum
 from typing import Any, Generic, Protocol
 
 import numpy as np
 
-from wetoolkit.base import Array, Bool, Clock, Float, Int, Lineage, Ref, Step, W, World, require, require_finite
+from wetoolkit.base import UNSTORED, Array, Bool, Clock, Float, Int, Lineage, Ref, Step, W, World, require, require_finite
+from wetoolkit.pictures import Glimpse, Picture, Sight
+from wetoolkit.scores import Metric, Role, Scores, Term
 
 
 @dataclass(frozen=True)
@@ -28,12 +29,19 @@ class Scenario(Generic[W]):
     origin: tuple[float, float, float]  # metres, float64: added to the world's coordinates gives the log's own
     lineage: Lineage
     world: W
+    sight: Sight | None = field(
+        default=None, compare=False, repr=False, metadata=UNSTORED
+    )  # shows recorded pictures; whoever loads it sets it
 
     def validate(self) -> None:
         require(bool(self.id), "the id is empty", "scenario.id", "give every scenario an id that is unique in its dataset")
         self.clock.validate()
         require_finite(np.asarray(self.origin, np.float64), "scenario.origin")
         self.world.validate()
+
+    def situation(self, step: int | None = None) -> Situation[W]:
+        """The scenario at its present step, or at another."""
+        return Situation(self.id, self.log, self.world, self.clock.now if step is None else step, sight=self.sight)
 
 
 @dataclass(frozen=True)
@@ -97,6 +105,7 @@ class ObservationSpec:
     limits: Mapping[str, int] = field(default_factory=dict)  # at most so many rows of a field, the nearest first
     cameras: tuple[str, ...] = ()
     resolution: tuple[int, int] = (0, 0)  # width, height in pixels
+    picture_age: float = 0.1  # seconds: an older recorded picture does not show the present
     world: bool = False  # also hand over the world, cut at now (planners that read maps directly)
 
 
@@ -108,9 +117,18 @@ class Observation(Generic[W]):
     size: int  # B
     arrays: Mapping[str, Array]  # each [B, ...]
     worlds: tuple[W, ...] = ()  # [B] cut at now, only where the spec asks for it
-    images: Mapping[str, Array] = field(default_factory=dict)  # camera -> [B] lazy handles
+    images: Mapping[str, Array] = field(default_factory=dict)  # camera -> [B] of Picture, not decoded
+    trust: Float | None = None  # [B] in [0, 1], the least over the cameras, 1 where not known; None where nothing is seen
+    trust_known: Bool | None = None  # [B]
 
     def validate(self) -> None:
+        for name, handles in self.images.items():
+            require(handles.shape == (self.size,), f"shape {handles.shape} in a batch of {self.size}", name, "one picture an item")
+            require(
+                all(isinstance(item, Picture) for item in handles), "not all are pictures", name, "give wetoolkit.types.Picture"
+            )
+        for name, values in {"trust": self.trust, "trust_known": self.trust_known}.items():
+            require(values is None or values.shape == (self.size,), f"a batch of {self.size}", name, "one each, or None")
         for name, array in self.arrays.items():
             require(array.shape[:1] == (self.size,), f"shape {array.shape} in a batch of {self.size}", name, "put the batch first")
             if np.issubdtype(array.dtype, np.floating):
@@ -126,6 +144,8 @@ class Observation(Generic[W]):
             arrays={name: array[picked] for name, array in self.arrays.items()},
             worlds=tuple(self.worlds[i] for i in picked) if self.worlds else (),
             images={name: handles[picked] for name, handles in self.images.items()},
+            trust=None if self.trust is None else self.trust[picked],
+            trust_known=None if self.trust_known is None else self.trust_known[picked],
         )
 
 
@@ -176,59 +196,27 @@ class Situation(Generic[W]):
     world: W
     step: int
     plan: Float | None = None  # [T, D] what the acting body had just decided to do, in its own frame; None where not known
+    sight: Sight | None = field(
+        default=None, compare=False, repr=False, metadata=UNSTORED
+    )  # shows what cameras see here; None where nothing can
 
 
-class Role(StrEnum):
-    """What a named term does in a score's total."""
-
-    GATE = "gate"  # multiplies the total
-    WEIGHTED = "weighted"  # part of the weighted mean
-    REPORTED = "reported"  # shown, not counted
+_UNSET = np.full(0, np.nan)
 
 
-@dataclass(frozen=True)
-class Term:
-    """One named part of a score. ``values`` has the shape of the total; ``weight`` counts for weighted terms only."""
-
-    values: Float
-    role: Role
-    weight: float = 0.0
-    available: bool = True  # False where the data cannot tell (then the values are neutral, and it is said)
+def _unset() -> Any:
+    """Stands for a column that was not given; ``_fill`` puts another in its place."""
+    return _UNSET
 
 
-@dataclass(frozen=True)
-class Metric:
-    """A metric's name, version and settings that move its numbers. Scores compare only where all three are equal."""
-
-    name: str
-    version: str
-    settings: Mapping[str, str] = field(default_factory=dict)
-
-    def __str__(self) -> str:
-        settings = ",".join(f"{key}={value}" for key, value in sorted(self.settings.items()))
-        return f"{self.name}-{self.version}" + (f"[{settings}]" if settings else "")
+def _fill(value: object, name: str, column: Array) -> None:
+    if getattr(value, name) is _UNSET:
+        object.__setattr__(value, name, column)
 
 
-@dataclass(frozen=True)
-class Scores:
-    """Scores of B situations x N proposals (shape [B, N]), or of B rollouts (shape [B])."""
-
-    metric: Metric
-    total: Float  # in [0, 1]
-    success: Bool  # the domain's own notion: nothing went wrong that must not
-    terms: Mapping[str, Term] = field(default_factory=dict)
-
-    def validate(self) -> None:
-        require_finite(self.total, "scores.total")
-        inside = bool(((self.total >= 0) & (self.total <= 1 + 1e-9)).all())
-        require(inside, "totals outside [0, 1]", "scores.total", "scale the total into [0, 1]")
-        for name, values in {"success": self.success, **{k: t.values for k, t in self.terms.items()}}.items():
-            require(values.shape == self.total.shape, f"shape {values.shape}, total {self.total.shape}", name, "one value each")
-
-    def rows(self, index: Int | slice) -> Scores:
-        """The scores of some of the B items."""
-        terms = {name: replace(term, values=term.values[index]) for name, term in self.terms.items()}
-        return replace(self, total=self.total[index], success=self.success[index], terms=terms)
+def _require_shares(values: Float, name: str) -> None:
+    inside = bool(((values >= 0) & (values <= 1)).all())
+    require(inside, f"numbers outside [0, 1]: {values[~((values >= 0) & (values <= 1))][:3]}", name, "give probabilities")
 
 
 @dataclass(frozen=True)
@@ -254,6 +242,13 @@ class Rollout(Generic[W]):
     log_probs: Float  # [K] of the choices, 0 where there are none
     lineage: Lineage
     settings: Mapping[str, str] = field(default_factory=dict)  # dynamics, traffic, rates: stamped in results
+    images: Mapping[str, Array] = field(default_factory=dict)  # camera -> [K] of Picture: what the policy was shown
+    trust: Float = field(default_factory=_unset)  # [K] in [0, 1]: how far they can be believed; 1 without pictures
+    trust_known: Bool = field(default_factory=_unset)  # [K] False: whoever made the pictures did not say
+
+    def __post_init__(self) -> None:
+        _fill(self, "trust", np.ones(len(self.decisions)))
+        _fill(self, "trust_known", np.ones(len(self.decisions), np.bool_))
 
     def validate(self) -> None:
         self.clock.validate()
@@ -261,14 +256,26 @@ class Rollout(Generic[W]):
         inside = self.clock.now < self.end <= self.clock.steps
         require(inside, f"end={self.end}", "rollout.end", "now < end <= clock.steps")
         count = len(self.decisions)
-        for name in ("plans", "choices", "log_probs"):
+        for name in ("plans", "choices", "log_probs", "trust", "trust_known"):
             require(len(getattr(self, name)) == count, f"{len(getattr(self, name))} for {count} decisions", name, "one each")
+        for name, shown in self.images.items():
+            require(len(shown) == count, f"{len(shown)} for {count} decisions", f"images.{name}", "one each")
         require_finite(self.plans, "rollout.plans")
+        _require_shares(self.trust, "rollout.trust")
 
     def situations(self) -> list[Situation[W]]:
-        """The Situation of every decision, for a reward to judge proposals in."""
+        """The Situation of every decision, for a reward to judge proposals in; pictures are those that were seen."""
         pairs = zip(self.decisions, self.plans, strict=True)
-        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step), plan) for step, plan in pairs]
+        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step), plan, self.shown) for step, plan in pairs]
+
+    def shown(self, world: Any, step: int, spec: ObservationSpec) -> Mapping[str, Glimpse]:
+        """The pictures that the policy was shown at a decision: a ``Sight``."""
+        rows = np.flatnonzero(self.decisions == step)
+        lost = [camera for camera in spec.cameras if camera not in self.images or not len(rows)]
+        where, way_out = f"rollout {self.id!r}", "roll out again, with a policy that sees it"
+        require(not lost, f"no picture of {lost[:1]} at step {step}", where, way_out)
+        trust = {camera: float(self.trust[rows[0]]) if self.trust_known[rows[0]] else None for camera in spec.cameras}
+        return {name: Glimpse(self.images[name][rows[0]].fitted(spec.resolution), known) for name, known in trust.items()}
 
 
 @dataclass(frozen=True)
@@ -286,6 +293,10 @@ class Decisions(Generic[W]):
     terms: Mapping[str, Float] = field(default_factory=dict)  # name -> [n, N]
     ids: tuple[str, ...] = ()  # [n] Situation ids, unique
     logs: tuple[str, ...] = ()  # [n]
+    trust: Float = field(default_factory=_unset)  # [n] in [0, 1]: how far what was seen can be believed; 1 where not known
+
+    def __post_init__(self) -> None:
+        _fill(self, "trust", np.ones(self.observation.size))
 
     @property
     def size(self) -> int:
@@ -294,8 +305,9 @@ class Decisions(Generic[W]):
 
     def validate(self) -> None:
         self.observation.validate()
-        for name in ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards", "ids", "logs"):
+        for name in ("source", "round", "expert", "has_expert", "choice", "log_prob", "rewards", "trust", "ids", "logs"):
             require(len(getattr(self, name)) == self.size, f"{len(getattr(self, name))} rows", name, f"give {self.size}")
+        _require_shares(self.trust, "decisions.trust")
         require_finite(self.rewards, "decisions.rewards")
         require_finite(self.expert, "decisions.expert")
 
@@ -380,7 +392,8 @@ class Check:
 
 
 __all__ = [
-    "Account", "Array", "Bool", "Check", "Clock", "Decisions", "Defect", "Experience", "Failure", "Float", "Int", "Lineage",
-    "Metric", "Observation", "ObservationSpec", "Outcome", "Plan", "PlanSpec", "Reaction", "Ref", "Role", "Rollout", "Scenario",
-    "Scene", "Scores", "Situation", "Step", "Term", "Trained", "W", "World", "require", "require_finite",
+    "Account", "Array", "Bool", "Check", "Clock", "Decisions", "Defect", "Experience", "Failure", "Float", "Glimpse", "Int",
+    "Lineage", "Metric", "Observation", "ObservationSpec", "Outcome", "Picture", "Plan", "PlanSpec", "Reaction", "Ref", "Role",
+    "Rollout", "Scenario", "Scene", "Scores", "Sight", "Situation", "Step", "Term", "Trained", "W", "World", "require",
+    "require_finite",
 ]  # fmt: skip

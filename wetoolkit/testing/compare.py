@@ -17,7 +17,7 @@ def leaves(value: Any, path: str = "") -> Iterator[Leaf]:
     if isinstance(value, np.ndarray):
         yield path, value.copy()
     elif is_dataclass(value) and not isinstance(value, type):
-        for item in fields(value):
+        for item in (item for item in fields(value) if item.metadata.get("stored", True)):
             yield from leaves(getattr(value, item.name), f"{path}.{item.name}")
     elif isinstance(value, Mapping):
         for key in sorted(value, key=str):

@@ -8,7 +8,7 @@ import numpy as np
 
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
-from wetoolkit.types import Bool, Float, Observation, ObservationSpec, PlanSpec, Rollout, Scenario, Situation
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, Picture, PlanSpec, Rollout, Scenario, Situation
 from wetoolkit_driving import steering
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
@@ -60,6 +60,10 @@ class Driving:
         from wetoolkit_driving.film import frames  # pillow is not needed elsewhere
 
         return frames(rollout, logged, events)
+
+    def picture(self, sensors: Sensors, camera: str, seconds: float, oldest: float) -> Picture | None:
+        """The camera's last exposure up to ``seconds``, at most ``oldest`` seconds old; None where there is none."""
+        return sensors.picture(camera, seconds, oldest)
 
     def view(self, scenario: Scenario[World], step: int, sensors: Sensors | None) -> Byte:
         """A picture from above with the cameras beside it; see ``wetoolkit_driving.view``."""

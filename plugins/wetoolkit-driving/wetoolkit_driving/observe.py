@@ -13,6 +13,8 @@ route      [B, 1, 20, 4]    the route's centre line from beside the ego on, ever
 crossings  [B, C, 4, 2]     corners of the smallest rectangle around a crosswalk
 =========  ===============  =========================================================================================
 
+Pictures of the cameras that a spec names come with them, not decoded: recorded ones of log frames, rendered ones of scenes.
+
 Masks ``name.valid``: [B, H], [B, A, H], [B, L, 10], [B, 1, 20], [B, C, 4]; what they mask is zero. Agents that are there now
 come first, then those last seen elsewhere in the history; each group by its distance now or when last seen.
 """
@@ -25,6 +27,7 @@ import numpy as np
 import shapely
 
 from wetoolkit.errors import UnknownName
+from wetoolkit.sight import seen
 from wetoolkit.types import Array, Observation, ObservationSpec, Situation
 from wetoolkit_driving.geometry import arc_lengths, project_point
 from wetoolkit_driving.jit import kernel
@@ -61,7 +64,7 @@ def observe(situations: Sequence[Situation[World]], spec: ObservationSpec) -> Ob
         limit = spec.limits.get(name, LIMITS.get(name, 1))
         arrays[name], arrays[f"{name}.valid"] = FIELDS[name](situations, spec.history, limit)
     worlds = tuple(s.world.until(s.step) for s in situations) if spec.world else ()
-    return Observation("driving", len(situations), arrays, worlds)
+    return Observation("driving", len(situations), arrays, worlds, **seen(situations, spec))
 
 
 def ego_frame(situation: Situation[World]) -> Double:

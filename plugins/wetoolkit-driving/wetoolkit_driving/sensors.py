@@ -14,7 +14,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wetoolkit.types import require, require_finite
+from wetoolkit.errors import DataError
+from wetoolkit.types import Picture, require, require_finite
 
 Double = NDArray[np.float64]
 Float = NDArray[np.float32]
@@ -80,6 +81,18 @@ class Sensors:
         names = ", ".join(camera.name for camera in self.cameras) or "none"
         require(bool(found), f"no camera {name!r}; there are: {names}", "sensors.cameras", "ask for one of these")
         return found[0]
+
+    def picture(self, camera: str, seconds: float, oldest: float) -> Picture | None:
+        """A camera's last exposure up to ``seconds`` after step 0, at most ``oldest`` seconds old, as it is compressed; None where
+        there is none. ``DataError`` names a file that cannot be read."""
+        name, slack = self.camera(camera).name, 1e-6
+        found = [i for i in self.images if i.camera == name and seconds - oldest - slack <= i.time <= seconds + slack]
+        if not found:
+            return None
+        try:
+            return Picture(found[-1].path.read_bytes())
+        except OSError as error:
+            raise DataError(f"cannot be read: {error}", file=found[-1].path, way_out="make or fetch the picture again") from error
 
     def world_to_camera(self, image: Image) -> Double:
         """[4, 4] of one exposure."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import hashlib
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, fields, replace
 from functools import lru_cache, partial
@@ -191,18 +191,24 @@ class Minitown:
         names = [field.name for kind in (Density, Temper) for field in fields(kind)]
         return dict(zip(names, _log(self.config, drive).temper.tolist(), strict=True))
 
-    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
-        """What cameras and lidar saw in a window or on a whole drive; what is not on the disk yet is made now.
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None, steps: Collection[int] | None = None) -> Sensors:
+        """What cameras and lidar saw in a window or on a whole drive, or at these ``steps`` of it; what is not there is made now.
 
         ``PluginError`` without the extra ``sensors``; ``DataError`` where a finished drive lacks a file.
         """
+        window = ref.id in self._listing(ref.split).windows
+        scenario = self.load(ref) if window else self.recording(ref)
+        studio, first = self.studio(ref)
+        span = range(STEPS) if steps is None and window else steps
+        studio.make(None if span is None else {first + step for step in span}, cameras)
+        return studio.sensors(scenario.world.ego.states, first, cameras, steps)
+
+    def studio(self, ref: Ref) -> tuple[Studio, int]:
+        """What renders the drive that a window or recording comes from, and the step of the drive at which it begins."""
         listing = self._listing(ref.split)
         row = listing.windows.get(ref.id)
-        scenario = self.load(ref) if row else self.recording(ref)
         drive, first = (row.drive, row.now - HISTORY) if row else (listing.drives[ref.id], 0)
-        studio = _studio(self.config, drive, ref.log)
-        studio.make(range(first, first + STEPS) if row else None)
-        return studio.sensors(scenario.world.ego.states, first, cameras)
+        return _studio(self.config, drive, ref.log), first
 
     def _place(self, drive: Drive) -> Place:
         return _place(self.config.seed, STEMS.index(drive.stem), drive.town)

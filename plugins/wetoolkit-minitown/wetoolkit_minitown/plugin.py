@@ -17,4 +17,13 @@ def components() -> list[Component]:
             summary="seeded procedural towns with traffic and rare events; splits share no town",
             contract="1.1",
         ),
+        Component(
+            kind="reconstructor",
+            name="minitown-cameras",
+            domain="driving",
+            target="wetoolkit_minitown.cameras:Cameras",
+            config="wetoolkit_minitown.cameras:CamerasConfig",
+            summary="the log's world, looked at by minitown's own ray caster: the truth that other reconstructors are held to",
+            contract="1.1",
+        ),
     ]

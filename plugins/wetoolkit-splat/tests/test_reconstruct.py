@@ -40,7 +40,7 @@ class Windows:
     def load(self, ref: Ref) -> Scenario[World]:
         return next(given for given in scenarios() if given.id == ref.id)
 
-    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None, steps: Sequence[int] | None = None) -> Sensors:
         return sensors(FOLDER, self.load(ref).world)
 
 
@@ -61,13 +61,14 @@ def test_pictures_show_each_agent_where_the_world_has_it() -> None:
     part, given = made(), scenarios()[0]
     assert isinstance(part, SupportsRender)
     scene = part.reconstruct(given, None, 0)
+    assert all(size == (160, 90) for size in part.cameras(scene).values())
     here = given.world
     agents = here.agents
     pose = agents.pose.copy()
     pose[0, :, 1] += 3.0  # the car stands on the left
     away = replace(agents, valid=agents.valid & (np.arange(len(agents)) != 0)[:, None])
     seen = {
-        name: part.render(scene, replace(here, agents=changed), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+        name: part.render(scene, replace(here, agents=changed), 20, "CAM_F0", (160, 90))
         for name, changed in {"logged": agents, "moved": replace(agents, pose=pose), "gone": away}.items()
     }
     assert seen["logged"]["rgb"].shape == (90, 160, 3)
@@ -83,9 +84,9 @@ def test_who_was_never_seen_is_drawn_as_a_box() -> None:
     part, given = made(), scenarios()[0]
     scene = part.reconstruct(given, None, 0)
     strange = replace(given.world.agents, ids=("stranger", *given.world.agents.ids[1:]))
-    seen = part.render(scene, replace(given.world, agents=strange), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+    seen = part.render(scene, replace(given.world, agents=strange), 20, "CAM_F0", (160, 90))
     gone = replace(strange, valid=strange.valid & (np.arange(len(strange)) != 0)[:, None])
-    empty = part.render(scene, replace(given.world, agents=gone), 20, "CAM_F0", (160, 90), FOLDER / "scenes")
+    empty = part.render(scene, replace(given.world, agents=gone), 20, "CAM_F0", (160, 90))
     assert (np.abs(seen["depth"] - empty["depth"]) > 0.5).sum() > 30
 
 
@@ -102,6 +103,6 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
         other = replace(given, lineage=replace(given.lineage, dataset="another"))
         made(folder=str(FOLDER / "elsewhere")).reconstruct(other, None, 0)
     with pytest.raises(DataError, match="no camera 'CAM_B0'"):
-        made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_B0", (32, 16), FOLDER / "scenes")
+        made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_B0", (32, 16))
     with pytest.raises(DataError, match="holds no rig"):
-        made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16), FOLDER)
+        made(folder=str(FOLDER)).render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16))

@@ -74,11 +74,17 @@ class SplatScenes:
             )  # fmt: skip
         return replace(scene, assets={**scene.assets, ASSET: name})
 
+    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
+        """The rig's cameras with the (width, height) of their pictures, left first."""
+        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
+        return {camera.name: camera.size for camera in order}
+
     def render(
-        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
-        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world; ``folder`` holds the scenes."""
-        kept = _read(folder / scene.assets[ASSET])
+        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world."""
+        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)

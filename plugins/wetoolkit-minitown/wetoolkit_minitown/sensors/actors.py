@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,22 +26,15 @@ class Actors:
     world: World
     shift: Double
     seed: int
-
-    @cached_property
-    def bodies(self) -> tuple[Mesh, ...]:
-        """One mesh an agent, in its own frame."""
-        agents = self.world.agents
-        sizes = np.asarray(agents.size, np.float64).tolist()
-        return tuple(
-            body(int(k), (a, b, c), name, self.seed) for k, (a, b, c), name in zip(agents.kind, sizes, agents.ids, strict=True)
-        )
+    before: Double | None = None  # [A] metres gone before the World's first step; None: none
 
     @cached_property
     def gone(self) -> Double:
-        """[A, T] metres gone since the first step."""
+        """[A, T] metres gone, those before the first step included."""
         step = np.diff(self.world.agents.pose[..., :2].astype(np.float64), axis=1, prepend=self.world.agents.pose[:, :1, :2])
         both = self.world.agents.valid & np.roll(self.world.agents.valid, 1, axis=1)
-        return np.cumsum(np.where(both, np.hypot(step[..., 0], step[..., 1]), 0.0), axis=1)
+        since = np.cumsum(np.where(both, np.hypot(step[..., 0], step[..., 1]), 0.0), axis=1)
+        return since if self.before is None else since + self.before[:, None]
 
     def near(self, step: int) -> NDArray[np.int64]:
         """Those who are there and not too far away."""
@@ -61,9 +54,15 @@ class Actors:
 
     def _placed(self, a: int, step: int) -> Mesh:
         agents, kind = self.world.agents, AgentClass(int(self.world.agents.kind[a]))
-        mesh = self.bodies[a]
+        mesh = _body(int(kind), tuple(agents.size[a].tolist()), agents.ids[a], self.seed)
         if kind in STRIDE:
             speed = float(np.hypot(*agents.velocity[a, step]))
             mesh = mesh.posed(2 * np.pi * float(self.gone[a, step]) / STRIDE[kind], min(1.0, speed / BRISK[kind]))
         x, y, heading = agents.pose[a, step].astype(np.float64).tolist()
         return mesh.moved(x + self.shift[0], y + self.shift[1], 0.0, heading)
+
+
+@lru_cache(maxsize=512)
+def _body(kind: int, size: tuple[float, float, float], name: str, seed: int) -> Mesh:
+    """Kept: whoever renders one step of many Worlds, as a simulator does, meets the same bodies again."""
+    return body(kind, size, name, seed)

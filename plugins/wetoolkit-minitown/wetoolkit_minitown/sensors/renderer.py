@@ -65,14 +65,15 @@ class Traced:
 class Renderer:
     """Renders any step of one World. ``still``: the stage's Caster, which several renderers may share.
 
-    ``shift`` [2] moves the World's coordinates to the stage's. Equal seeds give equal light, bodies and exposures.
+    ``shift`` [2] moves the World's coordinates to the stage's. Equal seeds give equal light, bodies and exposures. ``before`` [A]:
+    metres that agents had gone before the World's first step (limbs swing by the way that was gone).
     """
 
-    def __init__(self, stage: Stage, still: Caster, world: World, shift: Double, seed: int) -> None:
+    def __init__(self, stage: Stage, still: Caster, world: World, shift: Double, seed: int, before: Double | None = None) -> None:
         self.stage, self.still, self.world, self.seed = stage, still, world, seed
         self.shift = np.asarray(shift, np.float64)[:2]
         self.light: Light = draw_light(seed)
-        self.actors = Actors(world, self.shift, seed)
+        self.actors = Actors(world, self.shift, seed, before)
         self._moment: tuple[int, Moment] | None = None
 
     def ego_to_world(self, step: int) -> Double:

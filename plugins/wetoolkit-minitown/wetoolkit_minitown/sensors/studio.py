@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
@@ -71,28 +71,29 @@ class Studio:
         rate = self.config.lidar_rate
         return range(0, self.world.steps if rate else 0, stride(rate, self.world.dt) if rate else 1)
 
-    def make(self, span: range | None = None) -> None:
-        """Every file of the drive that is not there, or those of the frames in ``span`` only. A file that was there when the drive
+    def make(self, span: Collection[int] | None = None, names: Collection[str] | None = None) -> None:
+        """Every file of the drive that is not there, or those of the frames in ``span`` (and, of the images, those of the cameras
+        ``names``) only. A file that was there when the drive
         was complete and is gone is an error (``DataError``), not made again in silence."""
         if (self.folder / DONE).is_file():
             self._check(span)
             return
         for frame in self.image_frames():
             if span is None or frame in span:
-                self._shoot(frame)
+                self._shoot(frame, names)
         for frame in self.sweep_frames():
             path = sweep_file(self.folder, frame)
             if (span is None or frame in span) and not path.is_file():
                 lidar = Lidar(self.config.beams, self.config.columns, noise=self.config.noise)
                 write_pcd(path, sweep(self.renderer, frame, lidar))
-        if span is None:
+        if span is None and names is None:
             self._finish()
 
-    def _shoot(self, frame: int) -> None:
+    def _shoot(self, frame: int, names: Collection[str] | None) -> None:
         """The frame's images that are not there; the truth goes first, so that an image's is never missing."""
         for camera in self.cameras:
             path = image_file(self.folder, camera.name, frame)
-            if path.is_file():
+            if path.is_file() or (names is not None and camera.name not in names):
                 continue
             shot = self.renderer.image(camera, frame)
             if self.config.truth:
@@ -120,12 +121,12 @@ class Studio:
         count = {"images": len(self.image_frames()) * len(self.cameras), "sweeps": len(self.sweep_frames())}
         write_atomic(self.folder / DONE, json.dumps(count).encode())
 
-    def _check(self, span: range | None) -> None:
+    def _check(self, span: Collection[int] | None) -> None:
         for path in self._files(span):
             if not path.is_file():
                 raise DataError("a file of a finished drive is missing", file=path, way_out=DAMAGED)
 
-    def _files(self, span: range | None) -> Iterable[Path]:
+    def _files(self, span: Collection[int] | None) -> Iterable[Path]:
         for frame in self.image_frames():
             if span is None or frame in span:
                 for camera in self.cameras:
@@ -133,16 +134,20 @@ class Studio:
                     yield from (path, *(truth_files(path) if self.config.truth else ()))
         yield from (sweep_file(self.folder, frame) for frame in self.sweep_frames() if span is None or frame in span)
 
-    def sensors(self, states: Double, first: int, names: Sequence[str] | None = None) -> Sensors:
-        """What was seen in steps ``first`` to ``first`` + T of the drive; states [T, 11] of the ego in a window's coordinates."""
+    def sensors(
+        self, states: Double, first: int, names: Sequence[str] | None = None, steps: Collection[int] | None = None
+    ) -> Sensors:
+        """What was seen in steps ``first`` to ``first`` + T of the drive, or in those of ``steps`` (counted from ``first``) only;
+        states [T, 11] of the ego in a window's coordinates."""
+        asked_for = range(len(states)) if steps is None else steps
         asked = [camera for camera in self.cameras if names is None or camera.name in names]
         lost = [name for name in names or () if name not in self.config.cameras]
         if lost:
             raise UnknownName("camera", lost[0], self.config.cameras, way_out="name it in the data set's sensors.cameras")
         pose = [flat_pose(*row) for row in states[:, [0, 1, HEADING]].tolist()]
         time = partial(_seconds, first, self.world.dt)
-        frames = [frame for frame in self.image_frames() if 0 <= frame - first < len(states)]
-        sweeps = [frame for frame in self.sweep_frames() if 0 <= frame - first < len(states)]
+        frames = [frame for frame in self.image_frames() if 0 <= frame - first < len(states) and frame - first in asked_for]
+        sweeps = [frame for frame in self.sweep_frames() if 0 <= frame - first < len(states) and frame - first in asked_for]
         found = Sensors(
             tuple(asked),
             tuple(
