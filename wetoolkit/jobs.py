@@ -224,7 +224,11 @@ class VaryJob:
 
 def varied(behaviour: Any, step: Step, scene: Scene[Any], count: int, seed: int) -> list[Scene[Any]]:
     """Validated variants whose Lineage goes on from the scene's."""
-    found = list(behaviour.vary(scene, count, seed))
+    return traced(behaviour.vary(scene, count, seed), step, scene, count, seed)
+
+
+def traced(found: Sequence[Scene[Any]], step: Step, scene: Scene[Any], count: int, seed: int) -> list[Scene[Any]]:
+    """What a behaviour made of a scene, validated, its Lineage going on from the scene's."""
     require(len(found) <= count, f"{len(found)} variants", "behaviour.count", f"at most {count} were asked")
     for variant in found:
         variant.validate()

@@ -35,7 +35,6 @@ from wetoolkit.abilities import (
 )
 from wetoolkit.events import Event
 from wetoolkit.types import (
-    Account,
     Array,
     Bool,
     Check,
@@ -124,8 +123,7 @@ class Behaviour(Protocol[W]):
     """Varies what the others do."""
 
     def vary(self, scene: Scene[W], count: int, seed: int) -> Sequence[Scene[W]]:
-        """Up to ``count`` varied scenes with ids of their own; every agent of the scene is kept, unless the settings ask for
-        more or fewer."""
+        """Up to ``count`` varied scenes with ids of their own; every agent is kept, unless the settings ask for others."""
 
 
 class Simulator(Protocol[W]):
@@ -382,20 +380,3 @@ class SupportsView(Protocol):
 
     def view(self, scenario: Scenario[Any], step: int, sensors: Any) -> Array:
         """A picture [H, W, 3] uint8 (H and W even, the same at every step); ``sensors``: what SupportsSensors gave, or None."""
-
-
-@runtime_checkable
-class SupportsAccount(Protocol):
-    """A behaviour that says of every variant what was done by whom and how it was judged, and what it rejected."""
-
-    def account(self, scene: Scene[Any], count: int, seed: int) -> Account[Any]:
-        """What ``vary`` gives for the same arguments, accounted for."""
-
-
-@runtime_checkable
-class SupportsPresets(Protocol):
-    """A part some settings of which have a name, such as the controls of a behaviour."""
-
-    @classmethod
-    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
-        """Name -> settings of its config; those of several names are merged, table by table."""

@@ -346,19 +346,6 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Account(Generic[W]):
-    """Variants of one scene with what there is to say about each, and how often each reason rejected one."""
-
-    scenes: tuple[Scene[W], ...]
-    rows: tuple[Mapping[str, float | str], ...] = ()  # one for each scene: column (with its unit) -> value
-    rejected: Mapping[str, int] = field(default_factory=dict)
-
-    def validate(self) -> None:
-        count = len(self.scenes)
-        require(len(self.rows) in (0, count), f"{len(self.rows)} rows for {count} scenes", "account.rows", "one each, or none")
-
-
-@dataclass(frozen=True)
 class Trained:
     """What an algorithm returns: the policy and its history, a table of one row a report (names -> columns)."""
 
@@ -392,7 +379,7 @@ class Check:
 
 
 __all__ = [
-    "Account", "Array", "Bool", "Check", "Clock", "Decisions", "Defect", "Experience", "Failure", "Float", "Glimpse", "Int",
+    "Array", "Bool", "Check", "Clock", "Decisions", "Defect", "Experience", "Failure", "Float", "Glimpse", "Int",
     "Lineage", "Metric", "Observation", "ObservationSpec", "Outcome", "Picture", "Plan", "PlanSpec", "Reaction", "Ref", "Role",
     "Rollout", "Scenario", "Scene", "Scores", "Sight", "Situation", "Step", "Term", "Trained", "W", "World", "require",
     "require_finite",

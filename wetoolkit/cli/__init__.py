@@ -28,7 +28,7 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "pretrain": ("One stage", "wetoolkit.cli.stages:pretrain", "Train the base policy on the demonstrations."),
     "mine": ("One stage", "wetoolkit.cli.stages:mine", "Find the steps at which the policy fails."),
     "reconstruct": ("One stage", "wetoolkit.cli.stages:reconstruct", "Turn the failures into scenes one can act in."),
-    "vary": ("One stage", "wetoolkit.cli.stages:vary", "Vary what the others do in the scenes."),
+    "vary": ("One stage", "wetoolkit.cli.vary:vary", "Vary what the others do: in all scenes, or in one."),
     "rollout": ("One stage", "wetoolkit.cli.stages:rollout", "Let the policy act in the scenes."),
     "branch": ("One stage", "wetoolkit.cli.branch:branch", "Take up a rollout at any step: what if another acted?"),
     "train": ("One stage", "wetoolkit.cli.stages:train", "Post-train the policy on the rollouts."),

@@ -10,10 +10,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from wetoolkit.accounts import Account
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError
 from wetoolkit.events import Event
@@ -243,13 +245,27 @@ class ToyBehaviour:
         self.config = config
 
     def vary(self, scene: Scene[ToyWorld], count: int, seed: int) -> Sequence[Scene[ToyWorld]]:
+        """Variants in which nobody is shifted by more than a metre."""
         rng, varied = np.random.default_rng(seed), []
         for index in range(count):
             shift = np.zeros((len(scene.world.others), 1, 2), np.float32)
             shift[:, 0, 1] = rng.normal(0, self.config.spread, len(shift))
             world = replace(scene.world, others=scene.world.others + shift)
-            varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
+            if np.abs(shift).max(initial=0.0) <= 1.0:
+                varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
         return varied
+
+    def account(self, scene: Scene[ToyWorld], count: int, seed: int) -> Account[ToyWorld]:
+        """The variants, and how many were too far away."""
+        scenes = self.vary(scene, count, seed)
+        rows: tuple[Mapping[str, float | str], ...] = tuple({"control": one.variant, "who": "all", "seed": seed} for one in scenes)
+        lost = count - len(scenes)
+        return Account(tuple(scenes), rows, {"too far": lost} if lost > 0 else {})
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Two that contradict each other."""
+        return {"near": {"spread": 0.05}, "far": {"spread": 0.7}}
 
     def react(self, worlds: Sequence[ToyWorld], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Everybody goes on as at present."""

@@ -10,10 +10,11 @@ from typing import Any
 from wetoolkit_driving.traffic.reaction import Standing
 from wetoolkit_driving.types import World
 
+from wetoolkit.accounts import Account
 from wetoolkit.errors import ConfigError
 from wetoolkit.kinds import Progress
 from wetoolkit.store import sum_file
-from wetoolkit.types import Account, Clock, Reaction, Scenario, Scene
+from wetoolkit.types import Clock, Reaction, Scenario, Scene
 from wetoolkit_diffusion.checkpoint import WAY_OUT, Model, load, save
 from wetoolkit_diffusion.react import react
 from wetoolkit_diffusion.settings import PRESETS, DiffusionConfig
