@@ -146,7 +146,7 @@ class SplatScenes:
         """The fitted scene, everybody where ``world`` has them."""
         from wetoolkit_splat import tours, viewer
 
-        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
         return viewer.Viewer(tours.of_world(kept.scene, kept.coverage, world), scene.id, port)
 
     def _source(self) -> Any:
