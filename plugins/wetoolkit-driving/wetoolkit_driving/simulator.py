@@ -31,7 +31,7 @@ from wetoolkit_driving.observe import observe
 from wetoolkit_driving.stepping import SteppedDrive
 from wetoolkit_driving.traffic.engine import Traffic, forget, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
-from wetoolkit_driving.traffic.reaction import Call, Guests, guests_of, let_react
+from wetoolkit_driving.traffic.reaction import Call, Guests, Planned, guests_of, let_react
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
 from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 from wetoolkit_driving.vehicle import VehicleConfig
@@ -71,6 +71,7 @@ class _Drive:
     world: World
     guests: Guests | None  # whom a behaviour moves from outside
     reaction_seed: int  # of that behaviour; the record's while a record is repeated
+    planned: Planned | None = None  # what that behaviour meant when it was asked last
     decisions: list[int] = field(default_factory=list)
     plans: list[Double] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
@@ -261,12 +262,14 @@ class ClosedLoop:
         spans = list(zip(live, steps, ends, strict=True))
         while spans:
             part = [(drive, t, min(t + every, end) if drive.guests else end) for drive, t, end in spans]
+            asked = [(d, t, to) for d, t, to in part if d.guests]
             calls = [
-                Call(d.guests, d.world, traffic.tables[d.place], t, to, _seed_at(d.reaction_seed, t - d.scene.clock.now))
-                for d, t, to in part
+                Call(d.guests, d.world, traffic.tables[d.place], t, to, _seed_at(d.reaction_seed, t - d.scene.clock.now), d.planned)
+                for d, t, to in asked
                 if d.guests
             ]
-            let_react(calls)
+            for (drive, _, _), planned in zip(asked, let_react(calls), strict=True):
+                drive.planned = planned
             traffic.run_all([drive.place for drive, _, _ in part], [t for _, t, _ in part], [to for _, _, to in part])
             spans = [(drive, to, end) for (drive, _, to), (_, _, end) in zip(part, spans, strict=True) if to < end]
 
