@@ -7,10 +7,11 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from toy_run import rows, start, tables
+from toy_run import DATA, rows, start, tables
 
 from wetoolkit.errors import ConfigError, DataError, PluginError, ValidationError
 from wetoolkit.experience import Shards
+from wetoolkit.experiment import parse_experiment
 from wetoolkit.jobs import Loader, RolloutFrames, acted
 from wetoolkit.latency import Sample, Stopwatch, latency_table
 from wetoolkit.registry import Registry
@@ -258,6 +259,21 @@ def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path,
     trust = {(row["stage"], row["policy"]): row for row in rows(tmp_path, "trust").iter_rows(named=True)}
     assert trust["evaluate", "base"]["failed"] == 3 and trust["evaluate", "base"]["scenes"] == 6
     assert trust["rollout-1", ""]["failed"] > 0 and trust["rollout-1", ""]["rejected"] == 0
+
+
+def test_outside_libraries_see_the_pictures(registry: Registry) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    from wetoolkit.environments import EnvConfig, SceneEnv, stage_of
+
+    experiment = parse_experiment({**DATA, **CAMERAS})
+    env = SceneEnv(stage_of(experiment, proposals=fakes.WALKS, config=EnvConfig(stop=False), registry=registry))
+    assert env.observation_space["image_front"] == gymnasium.spaces.Box(0, 255, (16, 24, 3), np.uint8)
+    check_env(env, skip_render_check=True)
+    one, _ = env.reset(seed=0, options={"scene": 0})
+    two, *_ = env.step(1)
+    assert one["image_front"].max() > 200 and not np.array_equal(one["image_front"], two["image_front"])
 
 
 # Latency
