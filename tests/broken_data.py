@@ -232,6 +232,12 @@ class ForgetsTheLog(Varies):
         return [replace(varied, log="another") for varied in super().vary(scene, count, seed)]
 
 
+@breaks(toy.Behaviour, "test_the_account_is_of_what_is_varied")
+class AccountsForAnother(Varies):
+    def account(self, scene, count, seed):
+        return super().account(scene, count, seed + 1)
+
+
 @breaks(toy.Behaviour, "test_reactions_are_valid")
 class ReactsWithNaN(Varies):
     def react(self, worlds, clocks, seeds):

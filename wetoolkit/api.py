@@ -18,6 +18,7 @@ MODULES = (
     "wetoolkit.kinds",
     "wetoolkit.abilities",
     "wetoolkit.component",
+    "wetoolkit.accounts",
     "wetoolkit.config",
     "wetoolkit.errors",
     "wetoolkit.hooks",

@@ -123,7 +123,7 @@ class Behaviour(Protocol[W]):
     """Varies what the others do."""
 
     def vary(self, scene: Scene[W], count: int, seed: int) -> Sequence[Scene[W]]:
-        """Up to ``count`` varied scenes with ids of their own; every agent of the scene is kept."""
+        """Up to ``count`` varied scenes with ids of their own; every agent is kept, unless the settings ask for others."""
 
 
 class Simulator(Protocol[W]):

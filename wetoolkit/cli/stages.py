@@ -24,8 +24,8 @@ def pretrain(experiment: EXPERIMENT, settings: SET = None, out: OUT = None, json
     start(experiment, settings or [], out, "pretrain", "pretrain", {}, json)
 
 
-def _stage(
-    stage: str,
+def stage(
+    name: str,
     experiment: Path,
     settings: list[str] | None,
     out: Path | None,
@@ -33,31 +33,25 @@ def _stage(
     policy: Path | None,
     json: bool,
 ) -> None:
+    """Run one stage with what was given for it, and show what came of it."""
     from wetoolkit.pipeline import stage_given
 
-    given = stage_given(locate(experiment, settings or [], out)[0], stage, files or [], policy)
-    start(experiment, settings or [], out, stage, stage, given, json)
+    given = stage_given(locate(experiment, settings or [], out)[0], name, files or [], policy)
+    start(experiment, settings or [], out, name, name, given, json)
 
 
 def mine(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, policy: POLICY = None, number: ROUND = 1, json: JSON = False
 ) -> None:
     """Find the steps at which the policy fails. Example: wetool mine runs/quickstart --policy base.safetensors"""
-    _stage(f"mine-{number}", experiment, settings, out, None, policy, json)
+    stage(f"mine-{number}", experiment, settings, out, None, policy, json)
 
 
 def reconstruct(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, number: ROUND = 1, json: JSON = False
 ) -> None:
     """Turn failures into scenes. Example: wetool reconstruct runs/quickstart --input failures.parquet"""
-    _stage(f"reconstruct-{number}", experiment, settings, out, files, None, json)
-
-
-def vary(
-    experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, number: ROUND = 1, json: JSON = False
-) -> None:
-    """Vary what the others do. Example: wetool vary runs/quickstart --input scenes/a.safetensors"""
-    _stage(f"vary-{number}", experiment, settings, out, files, None, json)
+    stage(f"reconstruct-{number}", experiment, settings, out, files, None, json)
 
 
 def rollout(
@@ -68,13 +62,13 @@ def rollout(
 ) -> None:  # fmt: skip
     """Let the policy act in scenes. Example: wetool rollout runs/quickstart --input a.safetensors --policy b.safetensors"""
     if not video:
-        return _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+        return stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
     from wetoolkit.cli.films import check, write
 
     check(experiment, settings or [], out)
     ended = None
     try:
-        _stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
+        stage(f"rollout-{number}", experiment, settings, out, files, policy, json)
     except typer.Exit as error:  # some items failed: the others are filmed
         ended = error
     write(experiment, settings or [], out, number, files or [], films)
@@ -88,11 +82,11 @@ def train(
     json: JSON = False,
 ) -> None:  # fmt: skip
     """Post-train the policy, and the controls, on experience. Example: wetool train runs/quickstart --input a.safetensors"""
-    _stage(f"train-{number}", experiment, settings, out, files, policy, json)
+    stage(f"train-{number}", experiment, settings, out, files, policy, json)
 
 
 def evaluate(
     experiment: EXPERIMENT, settings: SET = None, out: OUT = None, files: INPUT = None, policy: POLICY = None, json: JSON = False
 ) -> None:
     """Measure the policies; --input puts a policy in the place of the post-trained one. Example: wetool evaluate runs/quickstart"""
-    _stage("evaluate", experiment, settings, out, files, policy, json)
+    stage("evaluate", experiment, settings, out, files, policy, json)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from wetoolkit.accounts import SupportsAccount
 from wetoolkit.errors import WetoolkitError
 from wetoolkit.kinds import (
     Behaviour,
@@ -356,3 +357,12 @@ class BehaviourContract(ReactingContract):
             )
             promise(not found, "origin is kept", f"{scene.id}: {found}")
             promise(bool(scene.variant), "origin is kept", f"{scene.id} does not say what was varied")
+
+    def test_the_account_is_of_what_is_varied(self) -> None:
+        part = self.make()
+        if not isinstance(part, SupportsAccount):
+            skip("it accounts for nothing")
+        account = part.account(self.scene(), self.count, 0)
+        account.validate()
+        found = difference(list(account.scenes), list(self._varied()), self.tolerance)
+        promise(not found, "the account is of what is varied", found)

@@ -10,14 +10,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 from pydantic import Field
 
+from wetoolkit.accounts import Account
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError
 from wetoolkit.events import Event
-from wetoolkit.kinds import Policy, Reward
+from wetoolkit.kinds import Policy, Reward, SupportsRender
+from wetoolkit.sight import glimpsed, shown, sight_of
 from wetoolkit.testing.fake_world import DT, NEAR, NOW, PLAN, RADIUS, SPEED, STEPS, WALKS, Toy, ToyWorld, velocity_at
 from wetoolkit.types import (
     Bool,
@@ -37,6 +40,7 @@ from wetoolkit.types import (
     Scene,
     Scores,
     Situation,
+    Step,
     Term,
     require_finite,
 )
@@ -195,7 +199,7 @@ class ToyMiner:
     def mine(
         self, scenarios: Sequence[Scenario[ToyWorld]], policy: Policy[ToyWorld], reward: Reward[ToyWorld], seed: int
     ) -> Sequence[Failure]:
-        situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+        situations = [s.situation() for s in scenarios]
         plans = policy.act(Toy().observe(situations, policy.spec), seed).trajectories
         scores = reward.score(situations, plans[:, None])
         hit = scores.terms["clear"].values[:, 0] == 0 if "clear" in scores.terms else np.zeros(len(scenarios), bool)
@@ -243,13 +247,27 @@ class ToyBehaviour:
         self.config = config
 
     def vary(self, scene: Scene[ToyWorld], count: int, seed: int) -> Sequence[Scene[ToyWorld]]:
+        """Variants in which nobody is shifted by more than a metre."""
         rng, varied = np.random.default_rng(seed), []
         for index in range(count):
             shift = np.zeros((len(scene.world.others), 1, 2), np.float32)
             shift[:, 0, 1] = rng.normal(0, self.config.spread, len(shift))
             world = replace(scene.world, others=scene.world.others + shift)
-            varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
+            if np.abs(shift).max(initial=0.0) <= 1.0:
+                varied.append(replace(scene, id=f"{scene.id}~{seed}.{index}", world=world, variant=f"shifted {index}"))
         return varied
+
+    def account(self, scene: Scene[ToyWorld], count: int, seed: int) -> Account[ToyWorld]:
+        """The variants, and how many were too far away."""
+        scenes = self.vary(scene, count, seed)
+        rows: tuple[Mapping[str, float | str], ...] = tuple({"control": one.variant, "who": "all", "seed": seed} for one in scenes)
+        lost = count - len(scenes)
+        return Account(tuple(scenes), rows, {"too far": lost} if lost > 0 else {})
+
+    @classmethod
+    def presets(cls) -> Mapping[str, Mapping[str, Any]]:
+        """Two that contradict each other."""
+        return {"near": {"spread": 0.05}, "far": {"spread": 0.7}}
 
     def react(self, worlds: Sequence[ToyWorld], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Everybody goes on as at present."""
@@ -273,8 +291,11 @@ class ToySimulatorConfig(Config):
 class ToySimulator:
     """Does exactly what the plan says until the next decision."""
 
-    def __init__(self, config: ToySimulatorConfig) -> None:
-        self.config = config
+    def __init__(self, config: ToySimulatorConfig, renderers: Mapping[Step, SupportsRender] | None = None) -> None:
+        self.config, self.renderers = config, dict(renderers or {})
+
+    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> ToySimulator:
+        return ToySimulator(self.config, renderers)
 
     def rollout(
         self, scenes: Sequence[Scene[ToyWorld]], policy: Policy[ToyWorld], seeds: Sequence[int], horizon: float | None = None
@@ -290,9 +311,11 @@ class ToySimulator:
         world = replace(scene.world, body=scene.world.body.copy())
         end = min(scene.clock.now + length, scene.clock.steps - PLAN.steps)
         decisions, plans, choices, log_probs = list(range(scene.clock.now, end, self.config.replan)), [], [], []
+        sight, looked = sight_of(scene, self.renderers), []
         for step in decisions:
-            seen = Toy().observe([Situation(scene.id, scene.log, world, step)], policy.spec)
+            seen = Toy().observe([Situation(scene.id, scene.log, world, step, sight=sight)], policy.spec)
             plan = policy.act(seen, seed + step)
+            looked.append(glimpsed(seen, 0))
             world.body[step + 1 : step + 1 + PLAN.steps] = world.body[step] + plan.trajectories[0]
             plans.append(plan.trajectories[0])
             choices.append(-1 if plan.choice is None else int(plan.choice[0]))
@@ -316,6 +339,7 @@ class ToySimulator:
             log_probs=np.array(log_probs),
             lineage=scene.lineage,
             settings={"replan": str(self.config.replan)},
+            **shown(looked),
         )
 
 
@@ -358,7 +382,8 @@ class ToyDrive:
             rollout.world if plans else scene.world
             for rollout, plans, scene in zip(self.rollouts("toy"), self._plans, self._scenes, strict=True)
         ]
-        return [Situation(s.id, s.log, world, step) for s, world, step in zip(self._scenes, worlds, self._reached(), strict=True)]
+        triples = zip(self._scenes, worlds, self._reached(), strict=True)
+        return [Situation(s.id, s.log, world, t, sight=sight_of(s, self._simulator.renderers)) for s, world, t in triples]
 
     def step(self, plans: Float) -> None:
         require_finite(plans, "plans")

@@ -60,10 +60,10 @@ def attack(
     chosen = options[int(rng.choice(len(options), p=chance / chance.sum()))]
     name = world.agents.ids[tokens.rows[chosen.row]]
     word = f"{chosen.intent} by {name} in {(chosen.token - spec.now) * spec.period:g} s"
-    hold = hold.with_token(chosen.row, chosen.token, chosen.state, word)
+    hold = hold.with_token(chosen.row, chosen.token, chosen.state, word, name)
     if chosen.intent == "hard-brake":
         for later in range(chosen.token + 1, min(spec.count, chosen.token + 1 + round(STAND / spec.period))):
-            hold = hold.with_token(chosen.row, later, chosen.state, "")
+            hold = hold.with_token(chosen.row, later, chosen.state, word, name)
     return replace(hold, attacked=chosen.row)
 
 

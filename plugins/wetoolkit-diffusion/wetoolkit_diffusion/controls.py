@@ -6,8 +6,8 @@ waypoints. An *attack* chooses who must change least to be in the ego's way (``a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from pydantic import Field
@@ -50,18 +50,23 @@ class Hold:
     given: Bool  # [A, K]
     held: Float  # [A, K, CHANNELS]
     words: tuple[str, ...] = ()
+    who: tuple[str, ...] = ()  # ids of those who were given something by name
+    by: Mapping[tuple[int, int], str] = field(default_factory=dict)  # (row, token) -> the control that gave it
     attacked: int = -1  # the row that was given an intent, -1 for none
 
-    def with_token(self, row: int, token: int, state: Double, word: str) -> Hold:
-        """The same with one token more; ``ValidationError`` where it is given otherwise already."""
+    def with_token(self, row: int, token: int, state: Double, word: str, agent: str) -> Hold:
+        """The same with one token more of ``agent``; ``ValidationError`` where it is given otherwise already."""
         if self.given[row, token] and not np.allclose(self.held[row, token], state, atol=1e-3):
             raise ValidationError(
-                "two controls ask one token to be different things", field="controls", row=row, token=token,
-                asked=word, way_out="leave one of them out, or give them different times",
+                "two controls ask one road user to be in two places at one time", field="controls", agent=agent,
+                one=self.by.get((row, token), "the record"), other=word,
+                way_out="leave one of them out, or give them different times",
             )  # fmt: skip
         given, held = self.given.copy(), self.held.copy()
         given[row, token], held[row, token] = True, state
-        return replace(self, given=given, held=held, words=(*self.words, word) if word else self.words)
+        words = self.words if word in self.words else (*self.words, word)
+        who = self.who if agent in self.who else (*self.who, agent)
+        return replace(self, given=given, held=held, words=words, who=who, by={**self.by, (row, token): word})
 
 
 def begin(tokens: Tokens, world: World, spec: TokenSpec, ego: bool) -> Hold:
@@ -96,10 +101,11 @@ def hold_goals(hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, goals:
         token = spec.now + max(1, round(goal.at / spec.period))
         require(token < spec.count, f"{goal.at:g} s is later than the model looks", f"goals[{i}].at", f"at most {latest:g} s")
         state = aimed(tokens, row, np.array([goal.x, goal.y]), (token - spec.now) * spec.period, goal.heading, goal.speed)
+        word = f"{goal.agent} at ({goal.x:.1f}, {goal.y:.1f}) in {goal.at:g} s"
         if tokens.kind[row] != AgentClass.PEDESTRIAN and world.map.lanes:
             away = road(world.map).distance(_point(goal.x, goal.y))
             require(away < WAY_OFF, f"({goal.x:g}, {goal.y:g}) is {away:.0f} m off the road", f"goals[{i}]", "give a place on it")
-        hold = hold.with_token(row, token, state, f"{goal.agent} at ({goal.x:.1f}, {goal.y:.1f}) in {goal.at:g} s")
+        hold = hold.with_token(row, token, state, word, goal.agent)
     return hold
 
 
