@@ -15,7 +15,11 @@ from wetoolkit_diffusion.manners import MannersConfig
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig
+<<<<<<< HEAD
 from wetoolkit_diffusion.populate import DensityConfig, InsertConfig
+=======
+from wetoolkit_diffusion.react import ReplanConfig
+>>>>>>> 4a3a0a2274662f4ab3078cb7f81d0f77014638ca
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.training import TrainingConfig
 
@@ -39,6 +43,7 @@ class DiffusionConfig(Config):
     manners: MannersConfig | None = Field(default=None, description="how briskly the others go")
     goals: tuple[GoalConfig, ...] = Field(default=(), description="where some are to be, and when")
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
+    replan: ReplanConfig = Field(default=ReplanConfig(), description="how it plans again in closed loop")
     guidance: GuidanceConfig = Field(default=GuidanceConfig(), description="costs that shape what is generated")
     plausibility: PlausibilityConfig = Field(default=PlausibilityConfig(), description="which variants are kept")
     training: TrainingConfig = Field(default=TrainingConfig(), description="how `wetool fit` trains it")

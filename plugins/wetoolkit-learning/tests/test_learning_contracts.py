@@ -5,9 +5,10 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
+from wetoolkit_learning.camera import VocabularyCamera
 from wetoolkit_learning.imitation import Imitation, ImitationConfig
 from wetoolkit_learning.policy import VocabularyVector
-from wetoolkit_learning.testing import CONFIG, Memory, decisions, scored
+from wetoolkit_learning.testing import CAMERA, CONFIG, Memory, decisions, pictured, scored
 from wetoolkit_learning.world_engine import WorldEngine, WorldEngineConfig
 
 from wetoolkit.experience import join
@@ -43,6 +44,19 @@ class TestVocabularyVectorThatDraws(TestVocabularyVector):
         return VocabularyVector(CONFIG.model_copy(update={"temperature": 1.0})).with_state(numbers())
 
 
+@cache
+def camera_numbers() -> dict[str, Any]:
+    return dict(VocabularyCamera(CAMERA).prepare(Memory(pictured(decisions(120, 0))), 0).state())
+
+
+class TestVocabularyCamera(TestVocabularyVector):
+    def make(self) -> VocabularyCamera:
+        return VocabularyCamera(CAMERA).with_state(camera_numbers())
+
+    def observation(self) -> Observation[Any]:
+        return pictured(decisions(9, 1)).observation
+
+
 class TestImitation(AlgorithmContract):
     def make(self) -> Imitation:
         return Imitation(ImitationConfig(epochs=30, patience=1, look_every=1, learning_rate=0.05, threads=1))  # stops early
@@ -69,3 +83,20 @@ class TestWorldEngine(AlgorithmContract):
 class TestWorldEngineWithAdapters(TestWorldEngine):
     def make(self) -> WorldEngine:
         return WorldEngine(WorldEngineConfig(steps=3, threads=1, lora_rank=2, objective="projection", importance=True))
+
+
+class TestImitationOfPictures(TestImitation):
+    def policy(self) -> VocabularyVector:
+        return TestVocabularyCamera().make()
+
+    def experience(self) -> Experience:
+        return Memory(pictured(decisions(120, 0)))
+
+
+class TestWorldEngineOnPictures(TestWorldEngine):
+    def policy(self) -> VocabularyVector:
+        return TestVocabularyCamera().make()
+
+    def experience(self) -> Experience:
+        start = policy()
+        return Memory(pictured(join([scored(decisions(60, 0), start), scored(decisions(60, 1, source=1), start)])))

@@ -102,12 +102,15 @@ class VocabularyNetwork(nn.Module):
         poses = self.anchors[:, min(self.stride, self.anchors.shape[1]) - 1 :: self.stride].flatten(1)
         return (poses - poses.mean(0)) / (poses.std(0) + 1e-3)
 
+    def tokens(self, inputs: Inputs) -> tuple[Tensor, Tensor]:
+        """One token a row of each field [B, S, width], the acting body first, and which are there [B, S]."""
+        tokens = [self.encoders[name](*inputs[name]) + self.kinds[name] for name in self.encoders]
+        valid = torch.cat([inputs[name][1].any(-1) for name in self.encoders], 1)
+        return torch.cat(tokens, 1), torch.cat([torch.ones_like(valid[:, :1]), valid[:, 1:]], 1)  # the acting body is always there
+
     def forward(self, inputs: Inputs) -> Tensor:
         """Logits [B, K]."""
-        tokens = [self.encoders[name](*inputs[name]) + self.kinds[name] for name in self.encoders]
-        scene = torch.cat(tokens, 1)  # [B, S, width]
-        valid = torch.cat([inputs[name][1].any(-1) for name in self.encoders], 1)  # [B, S]
-        valid = torch.cat([torch.ones_like(valid[:, :1]), valid[:, 1:]], 1)  # the acting body is always there
+        scene, valid = self.tokens(inputs)
         for block in self.blocks:
             scene = block(scene, scene, valid)
         answer = self.answer(self.ask(scene[:, :1], scene, valid)[:, 0])  # [B, width]

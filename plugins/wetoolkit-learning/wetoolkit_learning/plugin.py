@@ -18,6 +18,15 @@ def components() -> list[Component]:
             contract="1.1",
         ),
         Component(
+            kind="policy",
+            name="vocabulary-camera",
+            domain="any",
+            target="wetoolkit_learning.camera:VocabularyCamera",
+            config="wetoolkit_learning.camera:VocabularyCameraConfig",
+            summary="pictures by a small convolutional encoder, own state and route -> the same distribution as vocabulary-vector",
+            contract="1.1",
+        ),
+        Component(
             kind="algorithm",
             name="imitation",
             domain="any",

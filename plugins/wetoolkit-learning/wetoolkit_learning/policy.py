@@ -63,6 +63,8 @@ class VocabularyVectorConfig(Config):
 class VocabularyVector:
     """A policy over K anchors. Fresh ones must be prepared (``prepare``) or given their numbers (``with_state``) first."""
 
+    _called = "vocabulary-vector"
+
     def __init__(self, config: VocabularyVectorConfig) -> None:
         self.config = config
         steps = (config.history - 1) * config.history_stride + 1
@@ -149,6 +151,10 @@ class VocabularyVector:
         return made
 
     def inputs(self, observation: Observation[Any]) -> Inputs:
+        """All that the network reads."""
+        return self.vectors(observation)
+
+    def vectors(self, observation: Observation[Any]) -> Inputs:
         """Each field as points [B, R, P, C] with valid [B, R, P], without the rows that are padding in all of the batch."""
         return {name: self._field(observation, name) for name in self.config.fields}
 
@@ -165,7 +171,7 @@ class VocabularyVector:
     def _ready(self) -> Mapping[str, Array]:
         if not self._numbers:
             raise PluginError(
-                "the policy vocabulary-vector has no vocabulary yet",
+                f"the policy {self._called} has no vocabulary yet",
                 plugin="wetoolkit-learning",
                 way_out="pre-train it (its `prepare` is called first), or load a saved one with `with_state`",
             )
@@ -180,7 +186,7 @@ class VocabularyVector:
         missing = [name for name in needed if name not in state]
         if missing or state["anchors"].ndim != 3:
             what = f"{missing[0]} is missing" if missing else f"anchors has shape {state['anchors'].shape}, not [K, T, D]"
-            raise ValidationError(f"no state of a vocabulary-vector policy: {what}", field="state", way_out=_REBUILD)
+            raise ValidationError(f"no state of a policy {self._called}: {what}", field="state", way_out=_REBUILD)
         fields = {n: (len(state[f"encoders.{n}.order"]), len(state[f"encoders.{n}.mean"])) for n in self.config.fields}
         count, steps, channels = state["anchors"].shape
         return Shape(fields, (count, steps, channels))
@@ -209,7 +215,7 @@ class VocabularyVector:
         moments: dict[str, Moments] = {}
         for block in experience.batches(512, None):
             futures.append(np.asarray(block.expert[block.has_expert], np.float32))
-            for name, (points, valid) in self.inputs(block.observation).items():
+            for name, (points, valid) in self.vectors(block.observation).items():
                 fields[name] = (points.shape[2], points.shape[3])
                 seen = points[valid].double()  # [n, C]
                 new = (torch.tensor(len(seen)), seen.sum(0), (seen**2).sum(0))

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from wetoolkit.experience import take
-from wetoolkit.types import Decisions, Observation
+from wetoolkit.types import Decisions, Observation, Picture
+from wetoolkit_learning.camera import VocabularyCameraConfig
 from wetoolkit_learning.policy import VocabularyVector, VocabularyVectorConfig
 from wetoolkit_learning.vocabulary import VocabularyConfig
 
@@ -91,6 +92,31 @@ def scored(block: Decisions[Any], policy: VocabularyVector, seed: int = 0) -> De
     return replace(block, rewards=rewards, choice=plan.choice, log_prob=plan.log_prob, terms={"ep": np.clip(way, 0, 1)})
 
 
+def pictured(
+    block: Decisions[Any], cameras: tuple[str, ...] = ("left", "right"), size: tuple[int, int] = (32, 24)
+) -> Decisions[Any]:
+    """The block as cameras show it: no agents, no lanes; the first camera has a red band, the lower the nearer the obstacle is."""
+    seen, (width, height) = block.observation, CAMERA.resolution
+    there, ahead = seen.arrays["agents.valid"][:, 0, -1], seen.arrays["agents"][:, 0, -1, 0]
+    images = {}
+    for number, camera in enumerate(CAMERA.cameras):
+        column = np.empty(seen.size, object)
+        for row in range(seen.size):
+            rng = np.random.default_rng((number, row, round(1000 * float(seen.arrays["ego"][row, -1, 3]))))
+            pixels = rng.integers(70, 90, (height, width, 3), np.uint8)
+            if there[row] and number == 0:
+                band = int(height * (1 - ahead[row] / 31))
+                pixels[band : band + 4, width // 4 : -width // 4, 0] = 255
+            column[row] = Picture.of(pixels, lossless=True)
+        images[camera] = column
+    own = {name: array for name, array in seen.arrays.items() if name.startswith("ego")}
+    return replace(block, observation=replace(seen, arrays=own, images=images))
+
+
 CONFIG = VocabularyVectorConfig(
     vocabulary=VocabularyConfig(size=24), fields=("ego", "agents", "lanes"), width=32, layers=1, heads=2, dropout=0.0, batch=16
 )
+CAMERA = VocabularyCameraConfig(
+    vocabulary=VocabularyConfig(size=24), fields=("ego",), cameras=("left", "right"), resolution=(32, 24), channels=(8, 16, 16),
+    width=32, layers=1, heads=2, dropout=0.0, batch=16,
+)  # fmt: skip

@@ -47,7 +47,7 @@ def scene(part: Cameras, given: Scenario[World]) -> Scene[World]:
 
 
 def shown(part: Cameras, scene: Scene[World], world: World, step: int = 30, camera: str = "CAM_F0", size: Any = SIZE) -> Any:
-    return part.render(scene, world, step, camera, size, Path())
+    return part.render(scene, world, step, camera, size)
 
 
 class TestCameras(ReconstructorContract):
@@ -66,6 +66,7 @@ def test_a_world_that_was_not_changed_looks_as_it_was_recorded(
     part: Cameras, scene: Scene[World], given: Scenario[World], settings: MinitownConfig
 ) -> None:
     assert isinstance(part, SupportsRender)
+    assert list(part.cameras(scene).items()) == [(name, SIZE) for name in ("CAM_L0", "CAM_F0", "CAM_R0")]
     seen = Minitown(settings).sensors(scene.scenario, ["CAM_F0", "CAM_L0"], steps=[0, 47])
     assert [(image.camera, image.time) for image in seen.images] == [(c, t) for t in (0.0, 4.7) for c in ("CAM_L0", "CAM_F0")]
     for image in seen.images:

@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,7 +27,7 @@ from wetoolkit_minitown.dataset import STEPS, Minitown, MinitownConfig
 from wetoolkit_minitown.sensors.actors import Actors
 from wetoolkit_minitown.sensors.extra import embree
 from wetoolkit_minitown.sensors.renderer import Renderer
-from wetoolkit_minitown.sensors.rig import rig
+from wetoolkit_minitown.sensors.rig import MOUNTS, rig
 from wetoolkit_minitown.sensors.studio import Studio
 
 Double = NDArray[np.float64]
@@ -70,12 +69,18 @@ class Cameras:
             )  # fmt: skip
         return Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
 
+    def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
+        """The rig that records, left first. ``render`` takes any other of ``rig.MOUNTS`` too."""
+        asked = self.config.settings.sensors
+        left_first = sorted(asked.cameras, key=lambda name: -MOUNTS[name][3])
+        return dict.fromkeys(left_first, (asked.width, asked.height))
+
     def render(
-        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int], folder: Path
+        self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
         """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] and ``frame_trust`` [], which are 1.
 
-        ``resolution`` is (width, height); ``folder`` is not used. ``UnknownName`` for a camera that the rig lacks.
+        ``resolution`` is (width, height). ``UnknownName`` for a camera that the rig lacks.
         """
         studio, first = self._town.studio(scene.scenario)
         shot = self._renderer(studio, first, scene, world, step).image(_scaled(camera, studio, resolution), step)

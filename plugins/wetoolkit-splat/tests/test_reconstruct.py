@@ -73,7 +73,9 @@ def test_pictures_show_each_agent_where_the_world_has_it() -> None:
     }
     assert seen["logged"]["rgb"].shape == (90, 160, 3)
     assert seen["logged"]["rgb"].dtype == np.uint8
-    assert seen["logged"]["depth"].shape == (90, 160)
+    assert seen["logged"]["depth"].shape == seen["logged"]["trust"].shape == (90, 160)
+    assert seen["logged"]["frame_trust"].shape == ()
+    assert 0 <= float(seen["logged"]["trust"].min()) <= float(seen["logged"]["trust"].max()) <= 1
     car = {name: np.abs(view["depth"] - seen["gone"]["depth"]) > 0.5 for name, view in seen.items()}
     columns = {name: np.argwhere(car[name])[:, 1] for name in ("logged", "moved")}
     assert len(columns["logged"]) > 30
@@ -87,7 +89,18 @@ def test_who_was_never_seen_is_drawn_as_a_box() -> None:
     seen = part.render(scene, replace(given.world, agents=strange), 20, "CAM_F0", (160, 90))
     gone = replace(strange, valid=strange.valid & (np.arange(len(strange)) != 0)[:, None])
     empty = part.render(scene, replace(given.world, agents=gone), 20, "CAM_F0", (160, 90))
-    assert (np.abs(seen["depth"] - empty["depth"]) > 0.5).sum() > 30
+    box = np.abs(seen["depth"] - empty["depth"]) > 0.5
+    assert box.sum() > 30
+    assert (seen["trust"][box] < 0.05).mean() > 0.3  # nobody photographed it; it is blurred beyond its edges
+    assert seen["trust"][box].mean() < 0.7 * empty["trust"][box].mean()
+
+
+def test_a_scene_that_does_not_say_what_it_was_fitted_to_has_no_trust(tmp_path: Path) -> None:
+    part, given = made(folder=str(tmp_path)), scenarios()[0]
+    scene = part.reconstruct(given, None, 0)
+    (tmp_path / scene.assets["splat"] / "coverage.safetensors").unlink()
+    seen = part.render(scene, given.world, 20, "CAM_F0", (160, 90))
+    assert set(seen) == {"rgb", "depth"}
 
 
 def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
@@ -99,6 +112,9 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
     assert looks(made().config)[name]["psnr"] > 5
     with pytest.raises(DataError, match="at least 99"):
         made(least_psnr=99.0).reconstruct(given, None, 0)
+    assert 0 < looks(made().config)[name]["trust 1 m aside"] <= 1
+    with pytest.raises(DataError, match=r"trust on the path is 0\.\d\d .* at least 1"):
+        made(least_trust=1.0).reconstruct(given, None, 0)
     with pytest.raises(ConfigError, match="not that of the scenario"):
         other = replace(given, lineage=replace(given.lineage, dataset="another"))
         made(folder=str(FOLDER / "elsewhere")).reconstruct(other, None, 0)

@@ -1,14 +1,16 @@
 """The backend ``cpu``: numba kernels behind one autograd function. float32 images; the geometry of each gaussian in float64.
 
 Work is cut into ranges that do not depend on the number of threads, and every range writes its own rows, so one thread and
-many give equal bits. Gradients of a gaussian are collected over its tiles from a table with a row for each pair of both.
+many give equal bits. Gradients of a gaussian are added up over its tiles from a table with a row for each pair of both. All that
+takes long is cut so; what one thread does alone is the radix sort by depth, 1.4 ms of 70,000 gaussians.
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
@@ -25,7 +27,8 @@ from wetoolkit_splat.cpu_bin import TILE
 from wetoolkit_splat.cpu_project import RECORD
 from wetoolkit_splat.types import Cameras, Gaussians, Render
 
-CHUNK = 4096  # gaussians in a range of work
+# Ranges of work: gaussians to project, gaussians in order of depth to hand to tiles, tiles, rows of pixels.
+CHUNK, SORTED, TILES, ROWS = 4096, 8192, 16, 32
 Array = NDArray[Any]
 
 
@@ -70,13 +73,15 @@ class View:
 class Frame:
     """What one camera's forward pass leaves for its backward pass."""
 
-    records: Array  # [M, 16] nearest first
-    rank: Array  # [N] place in that order, -1: not seen
-    first: Array  # [M + 1] where a gaussian's pairs begin in ``slots``
-    slots: Array  # [P] places in ``pairs``
+    records: Array  # [N, 16]
+    first: Array  # [N + 1] where a gaussian's rows begin in the table of gradients
     pairs: Array  # [P] gaussians of each tile, nearest first
+    slots: Array  # [P] each pair's row in the table of gradients
     starts: Array  # [tiles + 1] where a tile's pairs begin
     planes: Array  # [5, rows, columns] red, green, blue, depth, alpha
+
+
+Each = Callable[[Callable[[int, int], None], list[tuple[int, int]]], None]
 
 
 def ranges(count: int, size: int) -> list[tuple[int, int]]:
@@ -84,14 +89,37 @@ def ranges(count: int, size: int) -> list[tuple[int, int]]:
     return [(begin, min(begin + size, count)) for begin in range(0, count, size)]
 
 
-def each(work: Callable[[int, int], None], parts: list[tuple[int, int]], threads: int) -> None:
-    """Do all parts; kernels hold no lock, so that threads help."""
-    if threads <= 1 or len(parts) <= 1:
+@contextmanager
+def team(threads: int) -> Iterator[Each]:
+    """A function that does all parts, the next free thread the next part. Kernels hold no lock, so that threads help."""
+
+    def alone(work: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
         for begin, end in parts:
             work(begin, end)
+
+    if threads <= 1:
+        yield alone
         return
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda part: work(*part), parts))
+    with ThreadPoolExecutor(threads - 1) as pool:
+
+        def together(work: Callable[[int, int], None], parts: list[tuple[int, int]]) -> None:
+            left = iter(parts)  # shared: whoever asks gets the next
+
+            def some() -> None:
+                for begin, end in left:
+                    work(begin, end)
+
+            others = [pool.submit(some) for _ in range(min(threads, len(parts)) - 1)]
+            some()
+            for other in others:
+                other.result()
+
+        yield together
+
+
+def heaviest_first(starts: Array) -> list[tuple[int, int]]:
+    """Ranges of tiles, those with most pairs first, so that no thread is left with a long one at the end."""
+    return sorted(ranges(len(starts) - 1, TILES), key=lambda part: int(starts[part[0]] - starts[part[1]]))
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
@@ -102,63 +130,61 @@ def aligned(shape: tuple[int, ...]) -> Array:
     return raw[skip : skip + size].reshape(shape)
 
 
-def sort(view: View, records: Array, depths: Array, threads: int) -> dict[str, Array]:
-    """Order, tiles and pairs."""
+def pairs_of(view: View, depths: Array, boxes: Array, first: Array, each: Each) -> dict[str, Array]:
+    """Each tile's gaussians, nearest first, and where each pair's gradients go: a counting sort by ranges of the order."""
     across, down = view.tiles
     order = cpu_bin.nearest_first(depths, depths.view(np.uint32))
-    ordered, rank = aligned((len(order), RECORD)), np.full(len(depths), -1, np.int32)
-    boxes, first = np.empty((len(order), 4), np.int32), np.empty(len(order) + 1, np.int32)
-    cpu_bin.gather(records, order, across, down, ordered, boxes, first, rank)
-    counts, stripes = np.zeros(across * down, np.int32), ranges(down, max(1, -(-down // max(threads, 1))))
-    each(lambda top, bottom: cpu_bin.count(boxes, across, top, bottom, counts), stripes, threads)
-    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int32)
-    pairs, slots, free = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32), starts[:-1].copy()
-    each(lambda top, bottom: cpu_bin.fill(boxes, first, across, top, bottom, free, pairs, slots), stripes, threads)
-    return {"records": ordered, "rank": rank, "first": first, "slots": slots, "pairs": pairs, "starts": starts}
+    parts = ranges(len(order), SORTED)
+    counts = np.zeros((len(parts), across * down), np.int32)
+    each(lambda i, j: cpu_bin.count(order, boxes, across, i, j, counts[i // SORTED]), parts)
+    before = np.cumsum(counts, 0, dtype=np.int32)
+    starts = np.concatenate([[0], np.cumsum(counts.sum(0))]).astype(np.int32)
+    free = starts[:-1] + before - counts
+    pairs, slots = np.empty(starts[-1], np.int32), np.empty(starts[-1], np.int32)
+    each(lambda i, j: cpu_bin.fill(order, boxes, first, across, i, j, free[i // SORTED], pairs, slots), parts)
+    return {"pairs": pairs, "slots": slots, "starts": starts}
 
 
-def forward(scene: Any, view: View, background: Array, options: Options) -> Frame:
-    """The image of one camera."""
-    records, depths = aligned((len(scene[0]), RECORD)), np.empty(len(scene[0]), np.float32)
-    parts = ranges(len(depths), CHUNK)
-    each(lambda i, j: cpu_project.project(*scene, view.views, view.lens, i, j, records, depths), parts, options.threads)
-    sorted_ = sort(view, records, depths, options.threads)
+def forward(scene: Any, view: View, background: Array, options: Options, out: Sequence[Array], each: Each) -> Frame:
+    """Write the image of one camera to ``out``: colour [H, W, 3], depth and alpha [H, W]."""
+    count = len(scene[0])
+    records, depths, boxes = aligned((count, RECORD)), np.empty(count, np.float32), np.empty((count, 4), np.int16)
+    first = np.zeros(count + 1, np.int32)
+    each(
+        lambda i, j: cpu_project.project(*scene, view.views, view.lens, i, j, records, depths, boxes, first[1:]),
+        ranges(count, CHUNK),
+    )
+    np.cumsum(first, out=first)
+    found = pairs_of(view, depths, boxes, first, each)
     across, down = view.tiles
     planes = aligned((5, down * TILE, across * TILE))
-    lists = (sorted_["records"], sorted_["pairs"], sorted_["starts"], across)
-    tiles = ranges(across * down, across)
-    each(lambda i, j: options.blending.blend(*lists, i, j, background, planes), tiles, options.threads)
-    return Frame(planes=planes, **sorted_)
+    lists = (records, found["pairs"], found["starts"], across)
+    each(lambda i, j: options.blending.blend(*lists, i, j, background, planes), heaviest_first(found["starts"]))
+    each(lambda i, j: cpu_bin.publish(planes, i, j, *out), ranges(len(out[0]), ROWS))
+    return Frame(records, first, planes=planes, **found)
 
 
-def backward(scene: Any, view: View, frame: Frame, gradients: Array, out: Any, options: Options) -> Any:
-    """Add gradients of the scene to ``out``; return those of the views [G, 3, 4] and of the lens [4]."""
+def backward(
+    scene: Any, view: View, frame: Frame, gradients: Sequence[Array], out: Any, options: Options, each: Each
+) -> tuple[Array, Array, Array]:
+    """Add gradients of the scene to ``out``; return those of the views [G, 3, 4], of the lens [4] and of the background [3]."""
     across, down = view.tiles
-    partial, sums = aligned((len(frame.pairs), RECORD)), np.zeros((len(frame.records), RECORD), np.float32)
-    lists = (frame.records, frame.pairs, frame.starts, across)
-    blend_back, threads = options.blending.blend_back, options.threads
-    each(lambda i, j: blend_back(*lists, i, j, frame.planes, gradients, partial), ranges(across * down, across), threads)
-    each(lambda i, j: cpu_bin.collect(partial, frame.first, frame.slots, i, j, sums), ranges(len(sums), CHUNK), threads)
+    planes, rows = aligned(frame.planes.shape), ranges(down * TILE, ROWS)
+    skies = np.zeros((len(rows), 3), np.float32)
+    each(lambda i, j: cpu_bin.gathered(*gradients, frame.planes, i, j, planes, skies[i // ROWS]), rows)
+    partial = aligned((len(frame.pairs), RECORD))
+    lists = (frame.records, frame.pairs, frame.slots, frame.starts, across)
+    blend_back = options.blending.blend_back
+    each(lambda i, j: blend_back(*lists, i, j, frame.planes, planes, partial), heaviest_first(frame.starts))
     parts = ranges(len(scene[0]), CHUNK)
     d_views, d_lens = np.zeros((len(parts), len(view.views), 3, 4)), np.zeros((len(parts), 4))
 
     def work(i: int, j: int) -> None:
         own = d_views[i // CHUNK], d_lens[i // CHUNK]
-        cpu_project.project_back(*scene, view.views, view.lens, i, j, frame.rank, sums, *out, *own)
+        cpu_project.project_back(*scene, view.views, view.lens, i, j, frame.first, partial, *out, *own)
 
-    each(work, parts, threads)
-    return d_views.sum(0), d_lens.sum(0)
-
-
-def _planes(view: View, colour: Tensor, depth: Tensor, alpha: Tensor) -> Array:
-    """Gradients [5, rows, columns] of one camera, zero beside the image."""
-    across, down = view.tiles
-    planes = aligned((5, down * TILE, across * TILE))
-    height, width = alpha.shape
-    planes[:, height:], planes[:, :, width:] = 0, 0
-    planes[:3, :height, :width] = colour.detach().numpy().transpose(2, 0, 1)
-    planes[3, :height, :width], planes[4, :height, :width] = depth.detach().numpy(), alpha.detach().numpy()
-    return planes
+    each(work, parts)
+    return d_views.sum(0), d_lens.sum(0), skies.sum(0)
 
 
 class Rasterize(torch.autograd.Function):
@@ -176,26 +202,26 @@ class Rasterize(torch.autograd.Function):
             for v, k in zip(views, intrinsics.detach().double(), strict=True)
         ]
         skies = backgrounds.detach().numpy().astype(np.float32)
-        frames = [forward(scene, view, sky, options) for view, sky in zip(cameras, skies, strict=True)]
         width, height = size
-        image = torch.stack([torch.from_numpy(frame.planes[:, :height, :width]) for frame in frames])
+        images = [np.empty((len(cameras), height, width, *tail), np.float32) for tail in ((3,), (), ())]
+        with team(options.threads) as each:
+            frames = [forward(scene, view, skies[c], options, [i[c] for i in images], each) for c, view in enumerate(cameras)]
         ctx.kept = scene, cameras, frames, options
-        ctx.save_for_backward(image[:, 4])
-        return image[:, :3].permute(0, 2, 3, 1), image[:, 3], image[:, 4]
+        return tuple(torch.from_numpy(image) for image in images)
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:
         scene, cameras, frames, options = ctx.kept
-        (alpha,) = ctx.saved_tensors
         out = tuple(np.zeros_like(part) for part in scene[:-1])
         d_views, d_intrinsics = np.zeros((len(cameras), len(cameras[0].views), 4, 4)), np.zeros((len(cameras), 3, 3))
-        for c, (view, frame) in enumerate(zip(cameras, frames, strict=True)):
-            planes = _planes(view, *(g[c] for g in gradients))
-            d_views[c, :, :3], d_lens = backward(scene, view, frame, planes, out, options)
-            d_intrinsics[c, [0, 1, 0, 1], [0, 1, 2, 2]] = d_lens
-        d_backgrounds = torch.einsum("chw,chwk->ck", 1 - alpha, gradients[0])
-        given = (*out, d_views.astype(np.float32), d_intrinsics.astype(np.float32))
-        return (*(torch.from_numpy(array) for array in given), d_backgrounds, None, None, None)
+        d_skies, images = np.zeros((len(cameras), 3), np.float32), [g.detach().contiguous().numpy() for g in gradients]
+        with team(options.threads) as each:
+            for c, (view, frame) in enumerate(zip(cameras, frames, strict=True)):
+                own = backward(scene, view, frame, [image[c] for image in images], out, options, each)
+                d_views[c, :, :3], d_lens, d_skies[c] = own
+                d_intrinsics[c, [0, 1, 0, 1], [0, 1, 2, 2]] = d_lens
+        given = (*out, d_views.astype(np.float32), d_intrinsics.astype(np.float32), d_skies)
+        return (*(torch.from_numpy(array) for array in given), None, None, None)
 
 
 def render(

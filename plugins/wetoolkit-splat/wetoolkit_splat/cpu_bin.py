@@ -1,4 +1,7 @@
-"""Kernels that order gaussians by depth and hand them to tiles of 16 x 16 pixels: two counting sorts, none of them per tile."""
+"""Kernels that order gaussians by depth and hand them to tiles of 16 x 16 pixels: two counting sorts, none of them per tile.
+
+And those that carry images between torch's layout, [H, W, 3], and planes [5, rows, columns], padded to whole tiles.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from wetoolkit_splat.cpu_project import HALF_X, HALF_Y, RECORD, X, Y
 from wetoolkit_splat.jit import kernel
 
 TILE = 16  # pixels
@@ -34,56 +36,59 @@ def nearest_first(depths: Array, keys: Array) -> Array:
 
 
 @kernel
-def gather(records: Array, order: Array, across: int, down: int, ordered: Array, boxes: Array, first: Array, rank: Array) -> None:
-    """Records in order; the tiles each meets as [M, 4] (left, top, right, bottom; ends excluded); where its pairs begin [M + 1]."""
-    first[0] = 0
-    for m in range(len(order)):
+def count(order: Array, boxes: Array, across: int, begin: int, end: int, counts: Array) -> None:
+    """Add to ``counts`` [tiles] how many of the gaussians ``begin`` to ``end`` in order meet each tile."""
+    for m in range(begin, end):
         i = order[m]
-        rank[i] = m
-        for k in range(RECORD):
-            ordered[m, k] = records[i, k]
-        x, y, half_x, half_y = records[i, X], records[i, Y], records[i, HALF_X], records[i, HALF_Y]
-        # A pixel's centre is at 0.5, hence the halves.
-        left, top = max(0, int(np.floor((x - half_x - 0.5) / TILE))), max(0, int(np.floor((y - half_y - 0.5) / TILE)))
-        right, bottom = (
-            min(across, int(np.floor((x + half_x - 0.5) / TILE)) + 1),
-            min(down, int(np.floor((y + half_y - 0.5) / TILE)) + 1),
-        )
-        boxes[m, 0], boxes[m, 1], boxes[m, 2], boxes[m, 3] = left, top, right, bottom
-        first[m + 1] = first[m] + max(0, right - left) * max(0, bottom - top)
-
-
-@kernel
-def count(boxes: Array, across: int, top: int, bottom: int, counts: Array) -> None:
-    """Add how many gaussians meet each tile of the rows ``top`` to ``bottom`` of tiles."""
-    for m in range(len(boxes)):
-        for row in range(max(top, boxes[m, 1]), min(bottom, boxes[m, 3])):
-            for tile in range(row * across + boxes[m, 0], row * across + boxes[m, 2]):
+        for row in range(boxes[i, 1], boxes[i, 3]):
+            for tile in range(row * across + boxes[i, 0], row * across + boxes[i, 2]):
                 counts[tile] += 1
 
 
 @kernel
-def fill(boxes: Array, first: Array, across: int, top: int, bottom: int, free: Array, pairs: Array, slots: Array) -> None:
-    """Write gaussians into their tiles' lists, nearest first, and into ``slots`` where each gaussian's pairs went.
+def fill(
+    order: Array, boxes: Array, first: Array, across: int, begin: int, end: int, free: Array, pairs: Array, slots: Array
+) -> None:  # fmt: skip
+    """Write gaussians ``begin`` to ``end`` in order into their tiles' lists, and beside each pair its slot among its gaussian's.
 
-    ``free`` [tiles]: the next free place of each list.
+    ``free`` [tiles]: the next free place of each list for this range.
     """
-    for m in range(len(boxes)):
-        left, right = boxes[m, 0], boxes[m, 2]
-        for row in range(max(top, boxes[m, 1]), min(bottom, boxes[m, 3])):
-            slot = first[m] + (row - boxes[m, 1]) * (right - left)
-            for tile in range(row * across + left, row * across + right):
+    for m in range(begin, end):
+        i = order[m]
+        slot = first[i]
+        for row in range(boxes[i, 1], boxes[i, 3]):
+            for tile in range(row * across + boxes[i, 0], row * across + boxes[i, 2]):
                 place = free[tile]
                 free[tile] = place + 1
-                pairs[place] = m
-                slots[slot] = place
+                pairs[place] = i
+                slots[place] = slot
                 slot += 1
 
 
 @kernel
-def collect(partial: Array, first: Array, slots: Array, begin: int, end: int, sums: Array) -> None:
-    """Sums of gaussians ``begin`` to ``end`` over their pairs, always in the same order."""
-    for m in range(begin, end):
-        for slot in range(first[m], first[m + 1]):
-            for k in range(RECORD):
-                sums[m, k] += partial[slots[slot], k]
+def publish(planes: Array, top: int, bottom: int, colour: Array, depth: Array, alpha: Array) -> None:
+    """Rows ``top`` to ``bottom`` of planes into colour [H, W, 3], depth and alpha [H, W]."""
+    for row in range(top, bottom):
+        for column in range(colour.shape[1]):
+            for k in range(3):
+                colour[row, column, k] = planes[k, row, column]
+            depth[row, column] = planes[3, row, column]
+            alpha[row, column] = planes[4, row, column]
+
+
+@kernel
+def gathered(colour: Array, depth: Array, alpha: Array, through: Array, top: int, bottom: int, planes: Array, sky: Array) -> None:
+    """The way back for gradients of rows ``top`` to ``bottom``, zeros beside the image; ``sky`` [3] is the background's.
+
+    ``through`` [5, rows, columns]: the image's planes, whose alpha says how much of the background is seen.
+    """
+    height, width = alpha.shape
+    planes[:, top:bottom] = np.float32(0)
+    for row in range(top, min(bottom, height)):
+        for column in range(width):
+            rest = np.float32(1) - through[4, row, column]
+            for k in range(3):
+                planes[k, row, column] = colour[row, column, k]
+                sky[k] += rest * colour[row, column, k]
+            planes[3, row, column] = depth[row, column]
+            planes[4, row, column] = alpha[row, column]

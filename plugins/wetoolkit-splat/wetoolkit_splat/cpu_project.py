@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from wetoolkit_splat.cpu_bin import TILE
 from wetoolkit_splat.cpu_geometry import (
     FACTOR,
     harmonics,
@@ -121,17 +122,27 @@ def colour_of(sh: Array, i: int, channel: int, basis: Array) -> float:
     return value
 
 
+@inner
+def tiles_of(middle: float, half: float, size: float) -> tuple[int, int]:
+    """First and last + 1 tile along one axis of an image of ``size`` pixels. A pixel's centre is at 0.5, hence the halves."""
+    first, last = math.floor((middle - half - 0.5) / TILE), math.floor((middle + half - 0.5) / TILE)
+    return max(0, first), min(math.ceil(size / TILE), last + 1)
+
+
 @kernel
 def project(
     means: Array, quaternions: Array, log_scales: Array, logits: Array, sh: Array, groups: Array, views: Array, lens: Scalars,
-    begin: int, end: int, records: Array, depths: Array,
+    begin: int, end: int, records: Array, depths: Array, boxes: Array, counts: Array,
 ) -> None:  # fmt: skip
-    """Records [N, 16] and depths [N] (0: not seen) of gaussians ``begin`` to ``end`` for views [G, 4, 4] float64."""
+    """Records [N, 16], depths [N] (0: not seen), boxes [N, 4] and the tiles in them [N] of gaussians ``begin`` to ``end``.
+
+    For views [G, 4, 4] float64. A box is left, top, right, bottom in tiles, the ends excluded.
+    """
     basis = np.zeros(16)
     for i in range(begin, end):
         view = views[groups[i]]
         x, y, z = placed(means, view, i)
-        depths[i] = 0
+        depths[i], counts[i] = 0, 0
         opacity = 1 / (1 + math.exp(-logits[i]))
         if z < NEAR or opacity <= LEAST_ALPHA:
             continue
@@ -157,6 +168,10 @@ def project(
         harmonics(dx, dy, dz, sh.shape[1], basis)
         for channel in range(3):
             records[i, RED + channel] = max(0.0, colour_of(sh, i, channel, basis))
+        left, right = tiles_of(records[i, X], records[i, HALF_X], lens[4])
+        top, bottom = tiles_of(records[i, Y], records[i, HALF_Y], lens[5])
+        boxes[i, 0], boxes[i, 1], boxes[i, 2], boxes[i, 3] = left, top, right, bottom
+        counts[i] = max(0, right - left) * max(0, bottom - top)
 
 
 @inner
@@ -192,20 +207,23 @@ def conic_back(a: float, b: float, c: float, determinant: float, h: Scalars) -> 
 @kernel
 def project_back(
     means: Array, quaternions: Array, log_scales: Array, logits: Array, sh: Array, groups: Array, views: Array, lens: Scalars,
-    begin: int, end: int, rank: Array, sums: Array, d_means: Array, d_quaternions: Array, d_log_scales: Array, d_logits: Array,
+    begin: int, end: int, first: Array, partial: Array, d_means: Array, d_quaternions: Array, d_log_scales: Array, d_logits: Array,
     d_sh: Array, d_views: Array, d_lens: Array,
 ) -> None:  # fmt: skip
-    """Add the gradients of gaussians ``begin`` to ``end`` to all ``d_*``; ``sums`` [M, 16] lie at ``rank`` [N] (-1: unseen).
+    """Add the gradients of gaussians ``begin`` to ``end`` to all ``d_*``; those of its pairs are the rows
+    ``first[i]`` to ``first[i + 1]`` of ``partial`` [P, 16], always added up in this order.
 
     ``d_views`` [G, 3, 4] and ``d_lens`` [4] (fx, fy, cx, cy) are this range's alone.
     """
-    basis, weights = np.zeros(16), np.zeros(16)
+    basis, weights, h = np.zeros(16), np.zeros(16), np.zeros(RECORD, np.float32)
     fx, fy = lens[0], lens[1]
     for i in range(begin, end):
-        m = rank[i]
-        if m < 0:
+        if first[i] == first[i + 1]:
             continue
-        h = sums[m]
+        h[:] = 0
+        for pair in range(first[i], first[i + 1]):
+            for k in range(RECORD):
+                h[k] += partial[pair, k]
         view, group = views[groups[i]], groups[i]
         x, y, z = placed(means, view, i)
         turn = turned(view)

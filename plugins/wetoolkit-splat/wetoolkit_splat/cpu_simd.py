@@ -1,4 +1,4 @@
-"""Blending by rows of sixteen pixels: one vector is one row of a tile. The arithmetic of ``cpu_plain``, without a branch per pixel.
+"""Blending by rows of sixteen pixels: one vector is one row of a tile. The arithmetic of ``cpu_plain``.
 
 A row's state lies side by side: transmittance (its sign says whether the pixel goes on), red, green, blue, depth; backward, what is
 left and five gradients instead. Rows in which every pixel is finished are cut off at the top and the bottom now and then.
@@ -43,11 +43,38 @@ def alive(state: Array, size: int, first: int, last: int) -> Any:
     return first, last
 
 
+@inner
+def of_tile(records: Array, m: int, columns: Any, middle: Any, ceiling: int, floor: int) -> Any:
+    """First and last + 1 row that a gaussian's box meets, its centre's row, dx and the parts of the exponent that a row needs."""
+    y, half_y = records[m, Y] - middle, records[m, HALF_Y]
+    first, last = max(ceiling, math.ceil(y - half_y)), min(floor, math.floor(y + half_y) + 1)
+    dx = columns - splat(records[m, X])
+    bend, slant = fma(splat(records[m, A]) * dx, dx, splat(records[m, LOG_OPACITY])), splat(records[m, B]) * dx
+    return first, last, y, dx, bend, slant, records[m, C]
+
+
+@inner
+def colours(records: Array, m: int) -> Any:
+    """Red, green, blue and depth."""
+    return splat(records[m, RED]), splat(records[m, GREEN]), splat(records[m, BLUE]), splat(records[m, DEPTH])
+
+
+@inner
+def passed(power: Any, before: Any) -> Any:
+    """As ``cpu_plain.passed``."""
+    none = splat(ZERO)
+    alpha = least(exp2(power), splat(MOST))
+    after = before - alpha * before
+    touched, goes_on = (power >= splat(FINEST)) & (before > none), after > splat(STOP)
+    counts = touched & goes_on
+    return alpha, select(counts, alpha * before, none), select(touched, select(goes_on, after, none - before), before), counts
+
+
 @kernel
 def blend(records: Array, pairs: Array, starts: Array, across: int, begin: int, end: int, background: Array, planes: Array) -> None:
     """As ``cpu_plain.blend``."""
     state, stride = scratch(TILE * ROW), planes.shape[2]
-    none, one, stop, most, finest = splat(ZERO), splat(ONE), splat(STOP), splat(MOST), splat(FINEST)
+    none, one = splat(ZERO), splat(ONE)
     for tile in range(begin, end):
         top, left = tile // across * TILE, tile % across * TILE
         columns, middle = ramp() + splat(np.float32(left) + HALF), np.float32(top) + HALF
@@ -64,25 +91,12 @@ def blend(records: Array, pairs: Array, starts: Array, across: int, begin: int, 
                     break
             m = pairs[pair]
             prefetch(records, np.intp(pairs[min(pair + AHEAD, stop_at - 1)]) * RECORD)
-            y, half_y = records[m, Y] - middle, records[m, HALF_Y]
-            first, last = max(ceiling, math.ceil(y - half_y)), min(floor, math.floor(y + half_y) + 1)
-            dx = columns - splat(records[m, X])
-            bend, slant = fma(splat(records[m, A]) * dx, dx, splat(records[m, LOG_OPACITY])), splat(records[m, B]) * dx
-            red, green, blue, depth = (
-                splat(records[m, RED]),
-                splat(records[m, GREEN]),
-                splat(records[m, BLUE]),
-                splat(records[m, DEPTH]),
-            )
-            bow = records[m, C]
+            first, last, y, _, bend, slant, bow = of_tile(records, m, columns, middle, ceiling, floor)
+            red, green, blue, depth = colours(records, m)
             for row in range(first, last):
                 at, dy = row * ROW, np.float32(row) - y
-                power = fma(splat(dy), slant, bend) + splat(bow * dy * dy)
-                alpha, before = least(exp2(power), most), load(state, at)
-                after = before - alpha * before
-                touched, goes_on = (power >= finest) & (before > none), after > stop
-                weight = select(touched & goes_on, alpha * before, none)
-                store(state, at, select(touched, select(goes_on, after, none - before), before))
+                _, weight, behind, _ = passed(fma(splat(dy), slant, bend) + splat(bow * dy * dy), load(state, at))
+                store(state, at, behind)
                 store(state, at + TILE, fma(weight, red, load(state, at + TILE)))
                 store(state, at + 2 * TILE, fma(weight, green, load(state, at + 2 * TILE)))
                 store(state, at + 3 * TILE, fma(weight, blue, load(state, at + 3 * TILE)))
@@ -118,11 +132,12 @@ def begin_tile(state: Array, planes: Array, gradients: Array, top: int, left: in
 
 @kernel
 def blend_back(
-    records: Array, pairs: Array, starts: Array, across: int, begin: int, end: int, planes: Array, gradients: Array, partial: Array
-) -> None:
+    records: Array, pairs: Array, slots: Array, starts: Array, across: int, begin: int, end: int, planes: Array, gradients: Array,
+    partial: Array,
+) -> None:  # fmt: skip
     """As ``cpu_plain.blend_back``."""
     state = scratch(TILE * ROW_BACK)
-    none, one, stop, most, finest = splat(ZERO), splat(ONE), splat(STOP), splat(MOST), splat(FINEST)
+    none, one = splat(ZERO), splat(ONE)
     for tile in range(begin, end):
         top, left = tile // across * TILE, tile % across * TILE
         columns, middle = ramp() + splat(np.float32(left) + HALF), np.float32(top) + HALF
@@ -134,37 +149,24 @@ def blend_back(
                 ceiling, floor = alive(state, ROW_BACK, ceiling, floor)
             m = pairs[pair]
             prefetch(records, np.intp(pairs[min(pair + AHEAD, stop_at - 1)]) * RECORD)
-            y, half_y = records[m, Y] - middle, records[m, HALF_Y]
-            first, last = max(ceiling, math.ceil(y - half_y)), min(floor, math.floor(y + half_y) + 1)
-            dx = columns - splat(records[m, X])
-            bend, slant = fma(splat(records[m, A]) * dx, dx, splat(records[m, LOG_OPACITY])), splat(records[m, B]) * dx
-            red, green, blue, depth = (
-                splat(records[m, RED]),
-                splat(records[m, GREEN]),
-                splat(records[m, BLUE]),
-                splat(records[m, DEPTH]),
-            )
-            bow = records[m, C]
+            first, last, y, dx, bend, slant, bow = of_tile(records, m, columns, middle, ceiling, floor)
+            red, green, blue, depth = colours(records, m)
             h, h_y, h_yy, g_red, g_green, g_blue, g_depth = none, none, none, none, none, none, none
             for row in range(first, last):
                 at, dy = row * ROW_BACK, np.float32(row) - y
-                power = fma(splat(dy), slant, bend) + splat(bow * dy * dy)
-                alpha, before = least(exp2(power), most), load(state, at)
-                after = before - alpha * before
-                touched, goes_on = (power >= finest) & (before > none), after > stop
-                weight = select(touched & goes_on, alpha * before, none)
-                store(state, at, select(touched, select(goes_on, after, none - before), before))
+                alpha, weight, behind, counts = passed(fma(splat(dy), slant, bend) + splat(bow * dy * dy), load(state, at))
+                store(state, at, behind)
                 by_red, by_green, by_blue = load(state, at + 2 * TILE), load(state, at + 3 * TILE), load(state, at + 4 * TILE)
                 by_depth = load(state, at + 5 * TILE)
                 worth = fma(by_red, red, fma(by_green, green, fma(by_blue, blue, fma(by_depth, depth, load(state, at + 6 * TILE)))))
                 gain = weight * worth
                 rest = load(state, at + TILE) - gain
                 store(state, at + TILE, rest)
-                free = touched & goes_on & (alpha < most)
-                share = select(free, gain - quotient(alpha, one - alpha) * rest, none)
+                share = select(counts & (alpha < splat(MOST)), gain - quotient(alpha, one - alpha) * rest, none)
                 tall = share * splat(dy)
                 h, h_y, h_yy = h + share, h_y + tall, fma(tall, splat(dy), h_yy)
                 g_red, g_green = fma(weight, by_red, g_red), fma(weight, by_green, g_green)
                 g_blue, g_depth = fma(weight, by_blue, g_blue), fma(weight, by_depth, g_depth)
             h_x = h * dx
-            store(partial, pair * RECORD, sums(h, h_x, h_y, h_x * dx, h_y * dx, h_yy, g_red, g_green, g_blue, g_depth))
+            row_of = np.intp(slots[pair]) * RECORD
+            store(partial, row_of, sums(h, h_x, h_y, h_x * dx, h_y * dx, h_yy, g_red, g_green, g_blue, g_depth))

@@ -7,8 +7,9 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -22,18 +23,24 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.exploring import Explorer
 from wetoolkit.registry import load_registry
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
+from wetoolkit_splat import coverage as coverages
+from wetoolkit_splat.around import orbit, recognised
+from wetoolkit_splat.coverage import Coverage, survey
 from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
 from wetoolkit_splat.files import scene as files
 from wetoolkit_splat.graph import Node, SplatScene
 from wetoolkit_splat.initial import from_points
 from wetoolkit_splat.render import Backend, Settings
 from wetoolkit_splat.train import FitConfig, fit
+from wetoolkit_splat.trust import Trust, trust
 from wetoolkit_splat.types import Cameras
 
 ASSET, RIG, LOOK = "splat", "rig.json", "look.json"
+LOOKED_AT, ASIDE = 4, 1.0  # steps of a scene whose trust is looked at when it is fitted; metres beside the path
 
 
 class SplatConfig(Config):
@@ -44,13 +51,22 @@ class SplatConfig(Config):
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
     fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
+    least_trust: float = Field(
+        default=0.0,
+        description="mean over pixels, on the path and 1 m beside it; a scene below is refused [1]",
+        ge=0,
+        le=1,
+    )
     backend: Backend = Field(default="auto", description="what renders: auto, cpu, cuda, twin")
 
 
 @dataclass(frozen=True)
-class _Rendered:
+class Opened:
+    """A fitted scene as its folder holds it."""
+
     scene: SplatScene
     rig: Mapping[str, Camera]
+    coverage: Coverage | None  # None: fitted elsewhere, so that nothing is known
 
 
 class SplatScenes:
@@ -66,33 +82,72 @@ class SplatScenes:
         folder = Path(self.config.folder) / name
         if not (folder / LOOK).exists():
             self._fit(scenario, folder, seed)
-        psnr = json.loads((folder / LOOK).read_text()).get("psnr", np.inf)
-        if psnr < self.config.least_psnr:
-            raise DataError(
-                f"held-out pictures of the fitted scene have {psnr:.1f} dB, at least {self.config.least_psnr} are asked for",
-                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
-            )  # fmt: skip
+        self._admit(scenario, folder)
         return replace(scene, assets={**scene.assets, ASSET: name})
 
     def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
         """The rig's cameras with the (width, height) of their pictures, left first."""
-        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        rig = opened(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
         order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
         return {camera.name: camera.size for camera in order}
 
     def render(
         self, scene: Scene[World], world: World, step: int, camera: str, resolution: tuple[int, int]
     ) -> Mapping[str, NDArray[Any]]:
-        """``rgb`` [H, W, 3] uint8 and ``depth`` [H, W] metres (0: the sky) at a step of a world."""
-        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
+        """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] (P(the depth is right within 10 %)) and
+        ``frame_trust`` [] (P(the frame is good)) at a step of a world. Trust is absent where a scene does not say what it was
+        fitted to."""
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
         seen_from = camera_at(world, step, kept.rig[camera], resolution)
+        time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
-            seen = shown.render(seen_from, step * world.dt, (camera,), poses, Settings(self.config.backend))
+            seen = shown.render(seen_from, time, (camera,), poses, settings)
+            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        return {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+        found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+        if believed:
+            found |= {"trust": believed.pixels, "frame_trust": np.array(believed.frame, np.float32)}
+        return found
+
+    def _admit(self, scenario: Scenario[World], folder: Path) -> None:
+        """``DataError`` for a scene that is not good enough, with its figures."""
+        facts, config = json.loads((folder / LOOK).read_text()), self.config
+        if facts.get("psnr", np.inf) < config.least_psnr:
+            raise DataError(
+                f"held-out pictures of the fitted scene have {facts['psnr']:.1f} dB, at least {config.least_psnr} are asked for",
+                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
+            )  # fmt: skip
+        for where in ("trust on the path", "trust 1 m aside"):
+            if facts.get(where, 1.0) < config.least_trust:
+                raise DataError(
+                    f"{where} is {facts[where]:.2f} (mean over pixels), at least {config.least_trust} is asked for",
+                    file=folder, scenario=scenario.id, way_out="raise fit.steps, use more pictures, or lower least_trust",
+                )  # fmt: skip
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """See ``wetoolkit_splat.around``."""
+        return recognised(path)
+
+    def orbit(self, path: Path, count: int, resolution: tuple[int, int]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """See ``wetoolkit_splat.around``."""
+        return orbit(path, count, resolution, self.config.backend)
+
+    def explore(self, path: Path, port: int) -> Explorer:
+        """See ``wetoolkit_splat.viewer``."""
+        from wetoolkit_splat import tours, viewer
+
+        return viewer.Viewer(tours.of_file(path), path.name, port)
+
+    def explore_scene(self, scene: Scene[World], world: World, port: int) -> Explorer:
+        """The fitted scene, everybody where ``world`` has them."""
+        from wetoolkit_splat import tours, viewer
+
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
+        return viewer.Viewer(tours.of_world(kept.scene, kept.coverage, world), scene.id, port)
 
     def _source(self) -> Any:
         if self._dataset is None:
@@ -114,9 +169,14 @@ class SplatScenes:
         fitted = fit(
             clip, self.config.fit.model_copy(update={"backend": self.config.backend}), seed, None, folder / "fit.safetensors"
         )
-        files.write(folder, fitted.learned.scene())
+        fitted_scene = fitted.learned.scene()
+        settings = Settings(self.config.backend)
+        seen = survey(fitted_scene, clip.split(self.config.fit.held_out)[0], settings, seed)
+        files.write(folder, fitted_scene)
+        coverages.write(folder, seen)
         write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
-        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **clip.repairs}).encode())
+        trusts = trust_along(Opened(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
+        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs}).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
 
@@ -125,7 +185,14 @@ def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
 
-def _read(folder: Path) -> _Rendered:
+def opened(folder: Path) -> Opened:
+    """A scene's folder; the last few are kept in memory until they change on disk."""
+    path = folder / files.JSON
+    return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
+
+
+@lru_cache(maxsize=4)
+def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())
         cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
@@ -133,7 +200,36 @@ def _read(folder: Path) -> _Rendered:
         raise DataError(
             f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
         ) from error
-    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras})
+    return Opened(files.read(folder), {camera.name: camera for camera in cameras}, coverages.read(folder))
+
+
+def trust_along(kept: Opened, world: World, settings: Settings) -> dict[str, float]:
+    """Mean trust of the pixels of all cameras at a few steps, on the path and 1 m to either side."""
+    found: dict[str, list[float]] = {"trust on the path": [], "trust 1 m aside": []}
+    for step in np.linspace(0, world.steps - 1, LOOKED_AT + 2).astype(int)[1:-1].tolist():
+        for shift in (0.0, ASIDE, -ASIDE):
+            there = aside(world, shift)
+            for camera in kept.rig.values():
+                seen = _trusted(kept, there, step, camera_at(there, step, camera, camera.size), settings)
+                found["trust 1 m aside" if shift else "trust on the path"].append(float(seen.pixels.mean()))
+    return {name: float(np.mean(values)) for name, values in found.items()}
+
+
+def _trusted(kept: Opened, world: World, step: int, cameras: Cameras, settings: Settings) -> Trust:
+    assert kept.coverage is not None
+    shown, poses = driven(kept.scene, world, step)
+    with torch.no_grad():
+        seen = shown.render(cameras, step * world.dt, (), poses, settings)
+        return trust(shown, kept.coverage, cameras, step * world.dt, poses, seen, settings)
+
+
+def aside(world: World, shift: float, yaw: float = 0.0) -> World:
+    """The same world, the acting body so many metres to the left of where it was and turned to the left [rad], at all steps."""
+    states = world.ego.states.copy()
+    states[:, X] -= np.sin(states[:, HEADING]) * shift
+    states[:, Y] += np.cos(states[:, HEADING]) * shift
+    states[:, HEADING] += yaw
+    return replace(world, ego=replace(world.ego, states=states))
 
 
 def driven(scene: SplatScene, world: World, step: int) -> tuple[SplatScene, dict[str, torch.Tensor]]:
@@ -150,7 +246,8 @@ def driven(scene: SplatScene, world: World, step: int) -> tuple[SplatScene, dict
 
 def _boxed(world: World, agent: int) -> Node:
     points = torch.from_numpy(on_box(world.agents.size[agent].astype(np.float64), 4 * FEWEST, np.random.default_rng(0))).float()
-    return Node(from_points(points[:, :3], points[:, 3:], 0))
+    length, width, height = (float(metres) for metres in world.agents.size[agent])
+    return Node(from_points(points[:, :3], points[:, 3:], 0), size=(length, width, height))
 
 
 def camera_at(world: World, step: int, camera: Camera, resolution: tuple[int, int]) -> Cameras:
@@ -169,4 +266,4 @@ def looks(config: SplatConfig) -> dict[str, Any]:
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(Path(config.folder).glob(f"*/{LOOK}"))}
 
 
-__all__ = ["SplatConfig", "SplatScenes", "camera_at", "driven", "looks"]
+__all__ = ["SplatConfig", "SplatScenes", "aside", "camera_at", "driven", "looks", "opened", "trust_along"]

@@ -23,6 +23,8 @@ from numba.core.typing.templates import ConcreteTemplate, infer_global, signatur
 from numba.extending import intrinsic, register_model
 from numba.np import arrayobj
 
+from wetoolkit_splat.cpu_plain import EXP2, ROUND
+
 LANES = 16
 WORD, BYTES = ir.IntType(32), 4
 FLOAT_VECTOR = ir.VectorType(ir.FloatType(), LANES)
@@ -179,11 +181,6 @@ def any_of(typing: Any, mask: Any) -> Any:
 def quotient(typing: Any, a: Any, b: Any) -> Any:
     """a / b to about 23 bits: LLVM may take the machine's estimate of 1 / b and refine it."""
     return FLOATS(FLOATS, FLOATS), lambda context, builder, sig, args: builder.fdiv(*args, flags=("arcp", "contract"))
-
-
-# 2^f on [-0.5, 0.5] to 7.5e-8 of its value (2.3e-7 in float32): minimax, by Lawson's reweighted least squares.
-EXP2 = (1.0000000716727295, 0.6931469670267859, 0.2402211963275914, 0.05550713289628413, 0.009675546330111029, 0.001327648172076733)
-ROUND = 1.5 * 2**23  # added to a float it leaves the nearest integer in the low bits
 
 
 @instruction
