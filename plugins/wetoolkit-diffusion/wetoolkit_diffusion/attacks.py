@@ -36,8 +36,8 @@ class AttackConfig(Config):
     intents: tuple[Intent, ...] = Field(default=INTENTS, description="what may be done: drawn from the possible", min_length=1)
     agent: str = Field(default="", description="id of who does it; none: drawn from all")
     closed_loop: Literal["replays", "reacts"] = Field(
-        default="replays",
-        description="where the model moves the others in closed loop: whether who attacks does what was generated, or reacts too",
+        default="reacts",
+        description="in closed loop: whether who attacks reacts, its aim held, or does what was generated",
     )
     reach: float = Field(default=60.0, description="nobody farther from the ego is asked [m]", gt=0.0)
     hardest: float = Field(default=3.5, description="largest mean acceleration that is asked of who drives [m/s^2]", gt=0.0)

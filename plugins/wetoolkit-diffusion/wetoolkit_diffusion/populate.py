@@ -167,14 +167,15 @@ def with_agent(world: World, name: str, kind: AgentClass, size: tuple[float, flo
 
 
 def without(world: World, rows: Sequence[int]) -> World:
-    """The world without some of its agents, and without their scripts."""
+    """The world without some of its agents, and without their scripts and aims."""
     agents = world.agents
     kept = np.setdiff1d(np.arange(len(agents)), rows)
     names = tuple(agents.ids[row] for row in kept)
     arrays = {name: getattr(agents, name)[kept] for name in ("kind", "size", "pose", "velocity", "valid", "control")}
     manners = None if agents.manners is None else agents.manners[kept]
     scripts = tuple(script for script in world.scripts if script.agent in names)
-    return replace(world, agents=replace(agents, ids=names, manners=manners, **arrays), scripts=scripts)
+    aims = tuple(aim for aim in world.aims if aim.agent in names)
+    return replace(world, agents=replace(agents, ids=names, manners=manners, **arrays), scripts=scripts, aims=aims)
 
 
 def thicken(

@@ -15,11 +15,8 @@ from wetoolkit_diffusion.manners import MannersConfig
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig
-<<<<<<< HEAD
 from wetoolkit_diffusion.populate import DensityConfig, InsertConfig
-=======
 from wetoolkit_diffusion.react import ReplanConfig
->>>>>>> 4a3a0a2274662f4ab3078cb7f81d0f77014638ca
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.training import TrainingConfig
 

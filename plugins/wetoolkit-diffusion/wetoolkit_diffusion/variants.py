@@ -8,11 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-<<<<<<< HEAD
-from wetoolkit_driving.types import Bool, Control, Double, Float, World
-=======
-from wetoolkit_driving.types import Aim, Bool, Double, Float, World
->>>>>>> 4a3a0a2274662f4ab3078cb7f81d0f77014638ca
+from wetoolkit_driving.types import Aim, Bool, Control, Double, Float, World
 
 from wetoolkit.types import Scene, Situation
 from wetoolkit_diffusion.attacks import attack
@@ -22,11 +18,8 @@ from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.manners import with_manners
 from wetoolkit_diffusion.plausible import Verdict, best_scores, judge
-<<<<<<< HEAD
 from wetoolkit_diffusion.populate import Populated, insert, thicken
-=======
 from wetoolkit_diffusion.react import aims_of
->>>>>>> 4a3a0a2274662f4ab3078cb7f81d0f77014638ca
 from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, rewritten
 from wetoolkit_diffusion.settings import DiffusionConfig
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
@@ -161,12 +154,9 @@ class Maker:
         """A variant as a scene that says what was done."""
         scene, made = self.scene, self.made(variant)
         world = rewritten(variant.world, scene.clock.now, variant.tokens, variant.motion, made, self.config.closed_loop)
-<<<<<<< HEAD
         if variant.hold.attacked > 0 and self.config.attack is not None and self.config.attack.closed_loop == "replays":
             world.agents.control[variant.tokens.rows[variant.hold.attacked]] = Control.REPLAY
-=======
         world = replace(world, aims=self._aims(variant)) if self.config.closed_loop else world
->>>>>>> 4a3a0a2274662f4ab3078cb7f81d0f77014638ca
         counted = ", ".join(f"{count} {name}" for name, count in sorted(rejected.items())) or "none"
         words = [
             told(variant), f"{int(made[1:].sum())} moved", f"{variant.tokens.left_out} beyond the model",
