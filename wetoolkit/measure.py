@@ -123,15 +123,16 @@ def _entrant(session: Session, entrant: Entrant) -> Any:
 
 
 def _trials(session: Session, picked: Made, entrants: Sequence[Entrant]) -> list[Payload]:
-    """Every policy, split and mode in the experiment's chunks."""
+    """Every split, mode and policy in the experiment's chunks. A policy's chunks follow each other, so that workers do not rebuild
+    the same scenes at the same time."""
     found = []
     for split in ("common", "rare"):
-        modes = ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]
-        for part in ref_chunks(session, refs_of(picked, split)):
-            for mode in modes:
-                for entrant in (entrant for entrant in entrants if mode == "closed" or not entrant.scenes):
-                    identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
-                    identity += [entrant.scenes] if entrant.scenes else []
+        parts = ref_chunks(session, refs_of(picked, split))
+        for mode in ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]:
+            for entrant in (entrant for entrant in entrants if mode == "closed" or not entrant.scenes):
+                identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
+                identity += [entrant.scenes] if entrant.scenes else []
+                for part in parts:
                     trial = Trial(entrant.name, split, mode, part.content, entrant.scenes)
                     found.append(Payload([*identity, split, mode, part.key], trial, part.ids, part.logs))
     return found
