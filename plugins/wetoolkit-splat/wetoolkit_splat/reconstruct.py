@@ -7,7 +7,7 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,12 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.exploring import Explorer
 from wetoolkit.registry import load_registry
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
 from wetoolkit_splat import coverage as coverages
+from wetoolkit_splat.around import orbit, recognised
 from wetoolkit_splat.coverage import Coverage, survey
 from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
 from wetoolkit_splat.files import scene as files
@@ -131,6 +133,28 @@ class SplatScenes:
                     f"{where} is {facts[where]:.2f} (mean over pixels), at least {config.least_trust} is asked for",
                     file=folder, scenario=scenario.id, way_out="raise fit.steps, use more pictures, or lower least_trust",
                 )  # fmt: skip
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """See ``wetoolkit_splat.around``."""
+        return recognised(path)
+
+    def orbit(self, path: Path, count: int, resolution: tuple[int, int]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """See ``wetoolkit_splat.around``."""
+        return orbit(path, count, resolution, self.config.backend)
+
+    def explore(self, path: Path, port: int) -> Explorer:
+        """See ``wetoolkit_splat.viewer``."""
+        from wetoolkit_splat import tours, viewer
+
+        return viewer.Viewer(tours.of_file(path), path.name, port)
+
+    def explore_scene(self, scene: Scene[World], world: World, port: int) -> Explorer:
+        """The fitted scene, everybody where ``world`` has them."""
+        from wetoolkit_splat import tours, viewer
+
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
+        return viewer.Viewer(tours.of_world(kept.scene, kept.coverage, world), scene.id, port)
 
     def _source(self) -> Any:
         if self._dataset is None:
