@@ -287,6 +287,27 @@ def show(found: dict[str, Any], console: Console) -> None:
         console.print(table)
 
 
+def compared(scenes: Sequence[Views], others: Sequence[Views]) -> list[dict[str, Any]]:
+    """Differences of two ways to fit at each distance from the path, paired by view, scenes being the units."""
+    for one, other in zip(scenes, others, strict=True):
+        assert one.scene == other.scene and np.array_equal(one.shift, other.shift)
+    pairs = {
+        "bad pixels": [one.share - other.share for one, other in zip(scenes, others, strict=True)],
+        "PSNR": [one.psnr - other.psnr for one, other in zip(scenes, others, strict=True)],
+    }
+    rows = {name: dict(by_shift(scenes, values)) for name, values in pairs.items()}
+    return [{"shift": m, **{name: vars(rows[name][m]) for name in pairs}} for m in rows["PSNR"]]
+
+
+def show_compared(found: list[dict[str, Any]], console: Console) -> None:
+    """A table."""
+    table = Table("shift [m]", "bad pixels", "PSNR [dB]", title="first less second fit, 95 % interval over scenes")
+    for row in found:
+        cells = (f"{row[n]['estimate']:+.3f} [{row[n]['low']:+.3f}, {row[n]['high']:+.3f}]" for n in ("bad pixels", "PSNR"))
+        table.add_row(f"{row['shift']:g}", *cells)
+    console.print(table)
+
+
 def main() -> None:
     """Run it."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -295,13 +316,25 @@ def main() -> None:
     parser.add_argument("--first", type=int, default=0, help="with --only and --scenes: from this one on")
     parser.add_argument("--to", type=Path, default=Path(wetoolkit_splat.__file__).with_name(trusts.SHIPPED), help="the calibration")
     parser.add_argument("--scenes", type=int, help="at most so many of each split")
-    parser.add_argument("--steps", type=int, help="of each fit instead of the default")
+    parser.add_argument("--fit", type=json.loads, default={}, help="settings of each fit instead of the default ones, as JSON")
+    parser.add_argument(
+        "--against", type=json.loads, help="compare the fits of the train towns with fits of these settings, and stop"
+    )
     parser.add_argument("--folder", type=Path, default=Path("build/bench"))
     asked = parser.parse_args()
-    fit = DEFAULT.model_copy(update={"steps": asked.steps} if asked.steps else {})
+    fit = DEFAULT.model_copy(update=asked.fit)
     counts = {split: min(count, asked.scenes or count) for split, count in SCENES.items()}
     if asked.only:
         collected(asked.only, counts[asked.only], fit, asked.first)
+        return
+    if asked.against is not None:
+        both = [collected("train", counts["train"], f) for f in (fit, DEFAULT.model_copy(update=asked.against))]
+        found = compared(*both)
+        show_compared(found, Console(width=140))
+        asked.folder.mkdir(parents=True, exist_ok=True)
+        (asked.folder / "off_path.json").write_text(
+            json.dumps({"fit": asked.fit, "against": asked.against, "by shift": found}, indent=1)
+        )
         return
     if asked.calibrate:
         trusts.write(asked.to, calibrated(collected("train", counts["train"], fit), fit))
