@@ -73,8 +73,10 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/lint-imports
 	$(BIN)/wetool schemas --check
 
+LONG := loop diffusion worth behaviour_real react attacks trust
+
 bench: install  ## ratios of everything that must be fast
-	for file in $(filter-out %/bench_loop.py %/bench_diffusion.py,$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
+	for file in $(filter-out $(LONG:%=tests/benchmarks/bench_%.py),$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
 
 bench-pdm: install  ## the PDM score: N x variant x threads, to build/bench/pdm.json (with PEERS=/folder/of/sources: and navsim)
 	$(BIN)/python tests/benchmarks/bench_pdm.py $(if $(PEERS),--peers $(PEERS) --python $(or $(PEERS_PYTHON),build/peers/venv/bin/python))
@@ -96,6 +98,27 @@ bench-loop: install  ## the honest loop: plateaued base, controls, five seeds (a
 
 bench-diffusion: install  ## realism, controls and speed of behaviour/diffusion; trains a model first (build/bench/diffusion.json)
 	$(BIN)/python tests/benchmarks/bench_diffusion.py
+
+bench-attacks: install  ## what attacks, perturbations and the log do to policies in closed loop (build/bench/attacks.json)
+	$(BIN)/python tests/benchmarks/bench_attacks.py
+
+bench-react: install  ## the model of traffic in closed loop: steps, cold and warm (build/bench/react.json)
+	$(BIN)/python tests/benchmarks/bench_react.py
+
+bench-behaviour-real: install  ## realism on nuScenes and Argoverse 2 logs, before and after fine-tuning (build/bench/behaviour_real.json)
+	$(BIN)/python tests/benchmarks/bench_behaviour_real.py
+
+bench-worth: install  ## the loop with learned, rule-based and no variants, five seeds (build/bench/worth.json)
+	$(BIN)/python tests/benchmarks/bench_worth.py
+
+bench-trust: install  ## how well a render's trust tells its errors, on unseen towns (build/bench/trust.json)
+	$(BIN)/python tests/benchmarks/bench_trust.py
+
+calibrate-trust: install  ## make the calibration of trust that wetoolkit-splat ships anew
+	$(BIN)/python tests/benchmarks/bench_trust.py --calibrate
+
+camera: install  ## the whole loop with cameras (at most 40 minutes on 2 cores)
+	$(BIN)/wetool run docs/camera.toml
 
 gallery: install  ## eight films of reactive traffic and a sheet of stills in build/gallery
 	$(BIN)/wetool run docs/gallery.toml --out build/gallery/run --to vary-1

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wetoolkit_driving.traffic.reaction import Standing
 from wetoolkit_driving.types import World
 
 from wetoolkit.accounts import Account
@@ -105,7 +106,14 @@ class Diffusion:
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        return react(self.model, worlds, clocks, seeds, self.config.guidance)
+        return self.replan(worlds, clocks, seeds, [Standing(None, ())] * len(worlds))
+
+    def replan(
+        self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int], standing: Sequence[Standing]
+    ) -> Sequence[Reaction]:
+        """The same, going on from what it had in mind."""
+        c = self.config
+        return react(self.model, worlds, clocks, seeds, standing, c.replan, c.guidance, shy=c.attack is None)
 
 
 def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:

@@ -14,6 +14,7 @@ from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig
+from wetoolkit_diffusion.react import ReplanConfig
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.training import TrainingConfig
 
@@ -34,6 +35,7 @@ class DiffusionConfig(Config):
     copy_goals: CopyConfig | None = Field(default=None, description="keep the goals of the log")
     goals: tuple[GoalConfig, ...] = Field(default=(), description="where some are to be, and when")
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
+    replan: ReplanConfig = Field(default=ReplanConfig(), description="how it plans again in closed loop")
     guidance: GuidanceConfig = Field(default=GuidanceConfig(), description="costs that shape what is generated")
     plausibility: PlausibilityConfig = Field(default=PlausibilityConfig(), description="which variants are kept")
     training: TrainingConfig = Field(default=TrainingConfig(), description="how `wetool fit` trains it")

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from wetoolkit_driving.types import Bool, Double, Float, World
+from wetoolkit_driving.types import Aim, Bool, Double, Float, World
 
 from wetoolkit.types import Scene, Situation
 from wetoolkit_diffusion.attacks import attack
@@ -17,6 +17,7 @@ from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.plausible import Verdict, best_scores, judge
+from wetoolkit_diffusion.react import aims_of
 from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, rewritten
 from wetoolkit_diffusion.settings import DiffusionConfig
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
@@ -119,6 +120,7 @@ class Maker:
         """A variant as a scene that says what was done."""
         scene, made = self.scene, self.made(variant)
         world = rewritten(variant.world, scene.clock.now, variant.tokens, variant.motion, made, self.config.closed_loop)
+        world = replace(world, aims=self._aims(variant)) if self.config.closed_loop else world
         counted = ", ".join(f"{count} {name}" for name, count in sorted(rejected.items())) or "none"
         words = [
             told(variant), f"{int(made[1:].sum())} moved", f"{variant.tokens.left_out} beyond the model",
@@ -127,6 +129,12 @@ class Maker:
         assets = {**scene.assets, "behaviour model": self.model.digest}
         name = f"{scene.id}~diffusion.{self.seed}.{variant.index}"
         return replace(scene, id=name, world=world, variant="; ".join(words), assets=assets)
+
+    def _aims(self, variant: Variant) -> tuple[Aim, ...]:
+        """What was given of a variant's future, to be held in closed loop as well."""
+        now, spec = self.scene.clock.now, self.model.spec
+        begun = begin(variant.tokens, variant.world, spec, self.config.ego)
+        return aims_of(variant.hold, begun, variant.tokens, variant.world, now, spec)
 
     def rows(self, kept: Sequence[Variant]) -> list[dict[str, float | str]]:
         """What was done in each variant, by whom, how it was judged and how far it is from the others."""
