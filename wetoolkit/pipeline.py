@@ -14,6 +14,7 @@ import polars as pl
 from wetoolkit import listing, measure, stages, training
 from wetoolkit.errors import ConfigError, DataError
 from wetoolkit.evaluation import compare, summarise
+from wetoolkit.exam import Trial
 from wetoolkit.experiment import Experiment, Parts, dump_toml
 from wetoolkit.measure import Entrant
 from wetoolkit.progress import Silent, Watch
@@ -82,6 +83,8 @@ def rounds(session: Session) -> None:
         }
         entrants.append(Entrant(POST if number == e.rounds else f"round-{number}", policy))
 
+    for name in e.evaluate.reconstructors:
+        entrants += [Entrant(BASE, base, scenes=name), Entrant(POST, policy, scenes=name)]
     entrants += [Entrant(name, control) for name, control in controls.items()]
     entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
     outcomes = measure.evaluate(session, listed, entrants)
@@ -97,13 +100,18 @@ def write_tables(session: Session, outcomes: Made) -> None:
         reasons = table["error"].value_counts(sort=True)["error"].to_list()
         raise DataError(f"none of {len(table)} evaluation items has a score: {reasons[:1]}", way_out="see tables/outcomes.parquet")
     seed, store = session.experiment.seed, session.store
-    pairs = [(POST, name) for name in session.experiment.controls]
+    e = session.experiment
+    pairs = [(POST, name) for name in e.controls]
+    for scenes in e.evaluate.reconstructors:  # what it makes of a policy, and of what was learned
+        base, post = (Trial(name, "", "", (), scenes).entrant for name in (BASE, POST))
+        pairs += [(base, BASE), (post, POST), (post, base)]
     write_table(store.path("tables", "results.parquet"), summarise(table, seed))
     write_table(store.path("tables", "survival.parquet"), curves(table))
     there = set(table["policy"])
+    apart = set(table.filter(pl.col("scenes") != "")["policy"])
     if BASE in there:
         pairs = [pair for pair in pairs if there.issuperset(pair)]
-        write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed))
+        write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed, apart=apart))
 
 
 def failed_items(session: Session) -> pl.DataFrame:

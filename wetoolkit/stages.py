@@ -206,7 +206,9 @@ def rollout(session: Session, number: int, variants: Made, policy: Made) -> Made
         def job() -> RolloutJob:
             steps = (parts.step("policy"), parts.step("simulator"))
             actor = load_policy(session, policy)
-            return RolloutJob(parts.domain.world, parts.build("simulator"), actor, policy.stage, steps, session.experiment.seed)
+            return RolloutJob(
+                parts.domain.world, parts.build("simulator"), actor, policy.stage, steps, session.experiment.seed, parts.renderers()
+            )
 
         return work.chunks("rollouts", block_payloads(variants.paths), job)
 

@@ -268,6 +268,12 @@ class Rollout(Generic[W]):
         pairs = zip(self.decisions, self.plans, strict=True)
         return [Situation(f"{self.id}@{step}", self.log, self.world, int(step), plan, self.shown) for step, plan in pairs]
 
+    def glimpsed(self, decision: int) -> Observation[W]:
+        """The pictures of the ``decision``-th decision, as an observation of one item."""
+        row = slice(decision, decision + 1)
+        images = {name: handles[row] for name, handles in self.images.items()}
+        return Observation(self.domain, 1, {}, images=images, trust=self.trust[row], trust_known=self.trust_known[row])
+
     def shown(self, world: Any, step: int, spec: ObservationSpec) -> Mapping[str, Glimpse]:
         """The pictures that the policy was shown at a decision: a ``Sight``."""
         rows = np.flatnonzero(self.decisions == step)

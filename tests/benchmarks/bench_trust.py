@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,23 +27,24 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from wetoolkit_driving.sensors import Camera
-from wetoolkit_minitown.dataset import Minitown, MinitownConfig, _studio
+from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 from wetoolkit_splat import trust as trusts
 from wetoolkit_splat.calibrate import DROP, ERROR, SHARE, auroc, depth_errors, logistic, reliability
 from wetoolkit_splat.features import FRAME, PIXEL, Evidence, evidence
-from wetoolkit_splat.reconstruct import ASSET, SplatConfig, SplatScenes, _read, aside, camera_at, driven
+from wetoolkit_splat.reconstruct import ASSET, SplatConfig, SplatScenes, aside, camera_at, driven, opened
 from wetoolkit_splat.render import Settings
 from wetoolkit_splat.trust import Calibration
 
+from wetoolkit.registry import load_registry
 from wetoolkit.statistics import Interval, mean_interval, t_quantile
+from wetoolkit.store import key_of
 
 SEEDS = {"train": 101, "test": 202}  # calibration and measurement share neither seed nor split
-SCENES = {"train": 10, "test": 8}
+SCENES = {"train": 8, "test": 8}
 SHIFTS = tuple(float(s) for s in range(-4, 5))  # metres to the left
 TURNED = ((0.0, 0.35), (0.0, -0.35), (2.0, 0.35), (-2.0, -0.35))  # (metres, radians)
 POSES = tuple((shift, 0.0) for shift in SHIFTS) + TURNED
-STEPS = (23, 38, 53, 68, 83)  # of a window of 101
+STEPS = (28, 53, 78)  # of a window of 101
 SAMPLE = 150  # pixels a view that the pixels' model is fitted to
 FOLDER = Path("build/trust")
 DEFAULT = SplatConfig().fit
@@ -56,6 +58,7 @@ class Views:
     shift: NDArray[np.float64]  # [V] metres
     yaw: NDArray[np.float64]  # [V] radians
     camera: NDArray[np.str_]  # [V]
+    step: NDArray[np.int64]  # [V]
     psnr: NDArray[np.float64]  # [V] dB
     drop: NDArray[np.float64]  # [V] dB below the same camera and step on the path
     share: NDArray[np.float64]  # [V] share of pixels that are not good
@@ -94,7 +97,7 @@ def windows(dataset: Minitown, split: str, count: int) -> Sequence[Any]:
 
 def views(dataset: Minitown, settings: dict[str, Any], ref: Any, fit: Any) -> Views:
     """Render one scene from everywhere, beside the truth."""
-    key = f"{ref.id.replace('/', '-')}-{trusts_key(fit)}"
+    key = f"{ref.id.replace('/', '-')}-{key_of_views(fit)}"
     path = FOLDER / "views" / f"{key}.npz"
     if not path.exists():
         found = _views(dataset, settings, ref, fit)
@@ -105,63 +108,51 @@ def views(dataset: Minitown, settings: dict[str, Any], ref: Any, fit: Any) -> Vi
         return Views(ref.id, **{name: data[name] for name in data.files})
 
 
-def trusts_key(fit: Any) -> str:
+def key_of_views(fit: Any) -> str:
     """What the views depend on besides the window."""
-    from wetoolkit.store import key_of
-
     return key_of(fit.model_dump(), POSES, STEPS, PIXEL)[:10]
 
 
 def _views(dataset: Minitown, settings: dict[str, Any], ref: Any, fit: Any) -> dict[str, Any]:
-    scenario = dataset.load(ref)
+    scenario, cpu = dataset.load(ref), Settings("cpu")
     config = SplatConfig(settings=settings, folder=str(FOLDER / "scenes"), fit=fit, least_psnr=0, backend="cpu")
-    part = SplatScenes(config, dataset)
-    kept = _read(FOLDER / "scenes" / part.reconstruct(scenario, None, 0).assets[ASSET])
+    scene = SplatScenes(config, dataset).reconstruct(scenario, None, 0)
+    kept = opened(FOLDER / "scenes" / scene.assets[ASSET])
     assert kept.coverage is not None
-    row = dataset._listing(ref.split).windows[ref.id]
-    truth = _studio(dataset.config, row.drive, ref.log).renderer
+    truth = load_registry().build("reconstructor", "minitown-cameras", {"settings": settings})
     rows: list[dict[str, Any]] = []
     for step in STEPS:
-        for camera in kept.rig.values():
-            first = len(rows)
-            for shift, yaw in sorted(POSES, key=lambda pose: abs(pose[0]) + abs(pose[1])):
-                world = aside(scenario.world, shift, yaw)
-                cameras, settings_ = camera_at(world, step, camera, camera.size), Settings("cpu")
-                began = time.process_time()
-                shown, poses = driven(kept.scene, world, step)
-                with torch.no_grad():
-                    seen = shown.render(cameras, step * world.dt, (camera.name,), poses, settings_)
-                    between = time.process_time()
-                    known = evidence(shown, kept.coverage, cameras, step * world.dt, poses, settings_)
-                spent = (between - began, time.process_time() - between)
-                shot = truth.image(_moved(camera, shift, yaw), step + row.now - 20)
-                wrong = depth_errors(np.where(seen.alpha[0].numpy() < 0.5, 0, seen.expected_depth()[0].numpy()), shot.depth) > ERROR
-                off = seen.colour[0].clamp(0, 1).numpy() - shot.rgb / np.float32(255)
-                psnr = float(-10 * np.log10(np.square(off).mean()))
-                h, w = known.depth.shape
-                middle = np.ix_(
-                    *(((np.arange(n) + 0.5) * size / n).astype(int) for n, size in zip((h, w), wrong.shape, strict=True))
-                )
-                rows.append({
-                    "shift": shift, "yaw": yaw, "camera": camera.name, "psnr": psnr, "share": float(wrong.mean()),
-                    "away": known.away, "drop": rows[first]["psnr"] - psnr if len(rows) > first else 0.0, "turned": known.turned,
-                    "values": known.values.astype(np.float16), "foreign": known.foreign, "good": ~wrong[middle],
-                    "milliseconds": 1000 * np.array(spent),
-                })  # fmt: skip
+        first: dict[str, float] = {}  # camera -> PSNR on the path
+        for (shift, yaw), name in product(sorted(POSES, key=lambda pose: abs(pose[0]) + abs(pose[1])), kept.rig):
+            world, camera, now = aside(scenario.world, shift, yaw), kept.rig[name], step * scenario.world.dt
+            cameras = camera_at(world, step, camera, camera.size)
+            began = time.process_time()
+            shown, poses = driven(kept.scene, world, step)
+            with torch.no_grad():
+                seen = shown.render(cameras, now, (name,), poses, cpu)
+                between = time.process_time()
+                known = evidence(shown, kept.coverage, cameras, now, poses, seen, cpu)
+            spent = (between - began, time.process_time() - between)
+            shot = truth.render(scene, world, step, name, camera.size)
+            surface = np.where(seen.alpha[0].numpy() < 0.5, 0, seen.expected_depth()[0].numpy())
+            wrong = depth_errors(surface, shot["depth"]) > ERROR
+            off = seen.colour[0].clamp(0, 1).numpy() - shot["rgb"] / np.float32(255)
+            psnr = float(-10 * np.log10(np.square(off).mean()))
+            sizes = zip(known.depth.shape, wrong.shape, strict=True)
+            middle = np.ix_(*(((np.arange(n) + 0.5) * size / n).astype(int) for n, size in sizes))
+            rows.append({
+                "shift": shift, "yaw": yaw, "camera": name, "step": step, "psnr": psnr, "share": float(wrong.mean()),
+                "drop": first.setdefault(name, psnr) - psnr, "away": known.away, "turned": known.turned,
+                "values": known.values.astype(np.float16), "foreign": known.foreign, "good": ~wrong[middle],
+                "milliseconds": 1000 * np.array(spent),
+            })  # fmt: skip
     return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
 
 
-def _moved(camera: Camera, shift: float, yaw: float) -> Camera:
-    """On a body that stands ``shift`` to the left of where it was and is turned by ``yaw``."""
-    c, s = np.cos(yaw), np.sin(yaw)
-    body = np.array([[c, -s, 0, 0], [s, c, 0, shift], [0, 0, 1, 0], [0, 0, 0, 1.0]])
-    return Camera(camera.name, camera.size, camera.intrinsics, body @ camera.mount)
-
-
-def collected(split: str, count: int, fit: Any) -> list[Views]:
-    """All scenes of a split."""
+def collected(split: str, count: int, fit: Any, first: int = 0) -> list[Views]:
+    """The scenes of a split from the first so-many-th on."""
     dataset, settings = town(split)
-    refs = windows(dataset, split, count)
+    refs = windows(dataset, split, count)[first:]
     return [views(dataset, settings, ref, fit) for ref in track(refs, f"scenes of {split}")]
 
 
@@ -296,6 +287,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--calibrate", action="store_true", help="fit the models first")
     parser.add_argument("--only", choices=("train", "test"), help="make these scenes' views and stop: to cut the work into pieces")
+    parser.add_argument("--first", type=int, default=0, help="with --only and --scenes: from this one on")
     parser.add_argument("--to", type=Path, default=Path(wetoolkit_splat.__file__).with_name(trusts.SHIPPED), help="the calibration")
     parser.add_argument("--scenes", type=int, help="at most so many of each split")
     parser.add_argument("--steps", type=int, help="of each fit instead of the default")
@@ -304,7 +296,7 @@ def main() -> None:
     fit = DEFAULT.model_copy(update={"steps": asked.steps} if asked.steps else {})
     counts = {split: min(count, asked.scenes or count) for split, count in SCENES.items()}
     if asked.only:
-        collected(asked.only, counts[asked.only], fit)
+        collected(asked.only, counts[asked.only], fit, asked.first)
         return
     if asked.calibrate:
         trusts.write(asked.to, calibrated(collected("train", counts["train"], fit), fit))

@@ -78,7 +78,7 @@ class Examples(Generic[W]):
 
     def situations(self) -> list[Situation[W]]:
         """Every scenario at its present step."""
-        return [Situation(s.id, s.log, s.world, s.clock.now) for s in self.scenarios()]
+        return [s.situation() for s in self.scenarios()]
 
     def scenes(self) -> list[Scene[W]]:
         """Every scenario as a scene, its world as logged."""

@@ -19,7 +19,7 @@ def collate(scenes: Sequence[Tokens]) -> dict[str, Tensor]:
     """Tensors of B scenes padded to the A agents of the largest; ``state`` [B, A, K, CHANNELS], ``known`` [B, A, K] as recorded."""
     count = max(len(scene) for scene in scenes)
     first = scenes[0]
-    same = ("points", "facts", "there", "ways", "way_facts", "open", "state")
+    same = ("points", "facts", "there", "ways", "way_facts", "open", "rails", "state")
     shapes: dict[str, tuple[int, ...]] = {name: getattr(first, name).shape[1:] for name in same}
     shapes |= {"known": first.valid.shape[1:], "frame": (3,), "velocity": (2,), "kind": (), "size": (2,), "ego": ()}
     flags = {"known", "there", "open"}

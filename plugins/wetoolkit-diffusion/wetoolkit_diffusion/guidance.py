@@ -1,30 +1,46 @@
-"""Guidance: at every step of the sampler the estimate of x0 is moved down the slope of costs, within a trust region.
+"""Guidance: at every step of the sampler the estimate of x0 is anchored anew, so that costs shape a future but do not invent one.
 
-The estimate is anchored anew by a few steps of gradient descent that go no farther than ``trust`` from what the network said, so
-that costs can shape a future but not invent one (optimisation-guided re-anchoring of World Engine, arXiv 2606.19836).
+Two moves, each no farther than a trust region allows (optimisation-guided re-anchoring of World Engine, arXiv 2606.19836):
+
+*Overlaps* (``overlap``) go down by gradient descent. Who has wheels moves along its heading only - it brakes rather than swerves -
+and whoever is held up at one token stays behind at the later ones: the slope is summed over time twice, as a speed that changes
+changes all places after it.
+
+*The road*: who drives is put back to within ``beside`` of the chain of lanes nearest to its whole path (``rerouted``).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
 from wetoolkit_driving.types import AgentClass
 
 from wetoolkit.config import Config
+from wetoolkit_diffusion.yielding import retimed
+
+DISCS = 5  # along each body
+MARGIN = 0.3  # metres kept between bodies
+PUSH = 0.3  # how much of a push forward is followed; a push back is followed whole
+FAR = 6.0  # metres: a token farther from a chain of lanes than this says nothing more about which one is taken
 
 
 class GuidanceConfig(Config):
-    """Weights of the costs; 0 leaves one out."""
+    """How generated futures are steered."""
 
-    collision: float = Field(default=1.0, description="of overlaps between road users [1]", ge=0.0)
-    road: float = Field(default=0.3, description="of distance from the lanes beyond their half width, for who drives [1]", ge=0.0)
-    smooth: float = Field(default=0.02, description="of accelerations from token to token [1]", ge=0.0)
-    steps: int = Field(default=3, description="of gradient descent at each step of the sampler; 0: no guidance [1]", ge=0)
+    collision: float = Field(default=1.0, description="weight of overlaps between road users; 0: none [1]", ge=0.0)
+    smooth: float = Field(default=0.02, description="weight of accelerations from token to token [1]", ge=0.0)
+    steps: int = Field(default=3, description="of gradient descent at each step of the sampler; 0: no guidance at all [1]", ge=0)
     rate: float = Field(default=0.5, description="length of a step for a slope of one [m]", gt=0.0)
-    trust: float = Field(default=1.5, description="farthest that a token is moved at a step of the sampler [m]", gt=0.0)
+    trust: float = Field(default=1.5, description="farthest that descent moves a token at a step of the sampler [m]", gt=0.0)
+    beside: float = Field(
+        default=0.8, description="distance from the lanes ahead that who drives may keep; it may keep its own [m]", ge=0.0
+    )
+    back: float = Field(default=30.0, description="farthest that a token is put back to the lanes at a step; 0: never [m]", ge=0.0)
+    wait: bool = Field(default=True, description="who would run into somebody waits, and is delayed on its path")
     below: float = Field(default=2.0, description="noise level from which on it guides: before, there is little to see [1]", gt=0.0)
 
 
@@ -36,61 +52,150 @@ def guided(state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: Gui
     for _ in range(config.steps):
         with torch.enable_grad():
             moving = place.requires_grad_(True)
-            (slope,) = torch.autograd.grad(cost(moving, state, scene, config, period, ego).sum(), moving)
-        length = slope.norm(dim=-1, keepdim=True)
-        step = config.rate * slope / length.clamp(min=1.0)
+            (slope,) = torch.autograd.grad(cost(moving, state, scene, free, config, period, ego).sum(), moving)
+        step = config.rate * _feasible(torch.where(mask, slope, 0.0), state, scene)
         moved = place.detach() - torch.where(mask, step, 0.0) - anchor
-        far = moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)
-        place = (anchor + moved * (config.trust / far).clamp(max=1.0)).detach()
+        place = (anchor + _within(moved, config.trust)).detach()
+    if config.back:
+        place = torch.where(mask, rerouted(place, scene, config), place)
+    if config.wait:
+        place = torch.where(mask, _waiting(place, state, scene, free, period, ego), place)
     return torch.cat([torch.where(mask, place, state[..., :2]), state[..., 2:]], -1)
 
 
-def cost(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], config: GuidanceConfig, period: float, ego: bool) -> Tensor:
+def _waiting(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Tensor, period: float, ego: bool) -> Tensor:
+    """Positions [B, A, K, 2] of who is free at some token later along their paths, where others are in the way (``yielding``)."""
+    frame, future = scene["frame"], int(free.shape[2] - free.any(1).any(0).sum())
+    now = future - 1
+    world = _in_world(place, state, scene)[0][:, :, now:].numpy().astype(np.float64)
+    there = scene["present"].numpy()
+    apart = ~there if ego else ~there | (np.arange(there.shape[1]) == 0)
+    world[apart] += 1e4 * (1.0 + np.arange(apart.sum()))[:, None, None]  # nobody meets who is not there
+    moved = retimed(world, frame[..., 2].numpy().astype(np.float64), scene["size"].numpy(), free.any(-1).numpy() & ~apart, period)
+    offset = torch.from_numpy(moved).float() - frame[:, :, None, :2]
+    cos, sin = torch.cos(frame[..., 2])[:, :, None], torch.sin(frame[..., 2])[:, :, None]
+    own = torch.stack([cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1)
+    out = place.clone()
+    out[:, :, now + 1 :] = torch.where(torch.from_numpy(apart)[..., None, None], place[:, :, now + 1 :], own)
+    return out
+
+
+def _within(moved: Tensor, most: float) -> Tensor:
+    return moved * (most / moved.norm(dim=-1, keepdim=True).clamp(min=1e-9)).clamp(max=1.0)
+
+
+def _feasible(slope: Tensor, state: Tensor, scene: Mapping[str, Tensor]) -> Tensor:
+    """Slopes [B, A, K, 2] as moves that a body can make, the longest of an agent at most one metre."""
+    wheels = (scene["kind"] != AgentClass.PEDESTRIAN)[..., None, None]
+    unit = state[..., 2:4] / state[..., 2:4].norm(dim=-1, keepdim=True).clamp(min=1e-3)
+    along = (slope * unit).sum(-1, keepdim=True)
+    along = torch.where(along < 0, PUSH * along, along)  # descent goes against the slope: a negative one pushes forward
+    total = along.flip(2).cumsum(2).flip(2).cumsum(2)  # [B, A, K, 1]
+    long = along.abs().amax(2, keepdim=True) / total.abs().amax(2, keepdim=True).clamp(min=1e-9)
+    move = torch.where(wheels, (total * long) * unit, slope)
+    return move / move.norm(dim=-1, keepdim=True).amax(2, keepdim=True).clamp(min=1.0)
+
+
+def cost(
+    place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: GuidanceConfig, period: float, ego: bool
+) -> Tensor:
     """[B] costs of positions [B, A, K, 2] in the agents' own frames."""
     total = place.new_zeros(len(place))
     if config.collision:
-        total = total + config.collision * overlap(place, state, scene, ego)
-    if config.road:
-        total = total + config.road * astray(place, scene)
+        total = total + config.collision * overlap(place, state, scene, free, ego)
     if config.smooth:
         jolt = torch.diff(place, n=2, dim=2) / period**2
         total = total + config.smooth * (jolt.square().sum(-1) * scene["present"][..., None]).sum((1, 2))
     return total
 
 
-def overlap(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], ego: bool) -> Tensor:
-    """[B] squared depths to which two discs along each body, half its length apart, meet those of others."""
-    frame, size = scene["frame"][:, :, None], scene["size"]
+def overlap(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Tensor, ego: bool) -> Tensor:
+    """[B] squared depths to which the discs along each body meet those of others, at the tokens and half-way between them."""
+    centre, ahead = _in_world(place, state, scene)
+    centre, ahead, free = _halved(centre), _halved(ahead), free[..., 1:].repeat_interleave(2, 2)
+    reach = scene["size"].norm(dim=-1) / 2  # [B, A]
+    with torch.no_grad():
+        b, k, i, j = _near(centre.detach(), reach, scene["present"], free, ego)
+    length, width = scene["size"][..., 0], scene["size"][..., 1]
+    radius = torch.hypot(length / (2 * DISCS), width / 2)
+    at = (torch.arange(DISCS) - (DISCS - 1) / 2) / DISCS  # in lengths, from the centre
+    one, other = (
+        centre[b, a, k, None] + (at[:, None] * length[b, a, None, None]) * ahead[b, a, k, None] for a in (i, j)
+    )  # [P, DISCS, 2]
+    gap = (one[:, :, None] - other[:, None]).square().sum(-1).flatten(1).amin(1).clamp(min=1e-6).sqrt()
+    deep = (radius[b, i] + radius[b, j] + MARGIN - gap).clamp(min=0.0)
+    return place.new_zeros(len(place)).index_add(0, b, deep.square())
+
+
+def _in_world(place: Tensor, state: Tensor, scene: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+    """Centres and unit headings [B, A, K, 2] in the scene's frame."""
+    frame = scene["frame"][:, :, None]
     cos, sin = torch.cos(frame[..., 2]), torch.sin(frame[..., 2])
-    x = frame[..., 0] + cos * place[..., 0] - sin * place[..., 1]
-    y = frame[..., 1] + sin * place[..., 0] + cos * place[..., 1]  # [B, A, K]
+    turned = lambda xy: torch.stack([cos * xy[..., 0] - sin * xy[..., 1], sin * xy[..., 0] + cos * xy[..., 1]], -1)  # noqa: E731
     unit = state[..., 2:4] / state[..., 2:4].norm(dim=-1, keepdim=True).clamp(min=1e-3)
-    ahead = torch.stack([cos * unit[..., 0] - sin * unit[..., 1], sin * unit[..., 0] + cos * unit[..., 1]], -1)
-    half = (size[..., 0] / 4)[..., None, None] * ahead  # [B, A, K, 2]
-    centre = torch.stack([x, y], -1)
-    discs = torch.stack([centre + half, centre - half], 3).transpose(1, 2).flatten(2, 3)  # [B, K, 2 A, 2]
-    radius = torch.hypot(size[..., 0] / 4, size[..., 1] / 2).repeat_interleave(2, 1)  # [B, 2 A]
-    gap = torch.cdist(discs, discs, compute_mode="donot_use_mm_for_euclid_dist")
-    count = place.shape[1]
-    owner = torch.arange(count).repeat_interleave(2)
-    present = scene["present"].repeat_interleave(2, 1)
-    pair = (owner[:, None] != owner[None]) & present[:, None] & present[:, :, None]  # [B, 2 A, 2 A]
+    return frame[..., :2] + turned(place), turned(unit)
+
+
+def _halved(track: Tensor) -> Tensor:
+    """[B, A, 2 (K - 1), C] what lies half-way before each token but the first, and at it."""
+    middle = 0.5 * (track[:, :, 1:] + track[:, :, :-1])
+    return torch.stack([middle, track[:, :, 1:]], 3).flatten(2, 3)
+
+
+def _near(centre: Tensor, reach: Tensor, present: Tensor, free: Tensor, ego: bool) -> tuple[Tensor, ...]:
+    """Scene, time and both rows of pairs that may touch and of which somebody may move, each once."""
+    track = centre.transpose(1, 2)  # [B, T, A, 2]
+    away = torch.cdist(track, track, compute_mode="donot_use_mm_for_euclid_dist")
+    pair = present[:, :, None] & present[:, None] & torch.ones(present.shape[1], present.shape[1], dtype=torch.bool).triu(1)
     if not ego:
-        pair = pair & (owner[:, None] != 0) & (owner[None] != 0)
-    deep = (radius[:, None] + radius[:, :, None])[:, None] + 0.3 - gap
-    return (deep.clamp(min=0.0).square() * pair[:, None]).sum((1, 2, 3))
+        pair[:, 0] = False
+    moves = free.transpose(1, 2)
+    near = (
+        (away < (reach[:, :, None] + reach[:, None])[:, None] + MARGIN) & pair[:, None] & (moves[..., None] | moves[..., None, :])
+    )
+    found = near.nonzero(as_tuple=True)
+    return found[0], found[1], found[2], found[3]
 
 
-def astray(place: Tensor, scene: Mapping[str, Tensor]) -> Tensor:
-    """[B] squared metres beyond 1.5 m from the points of lanes that an agent sees, of those who drive and begin on a lane."""
-    points = scene["points"].flatten(2, 3)  # [B, A, L * P, 2]
-    there = scene["there"][..., None].expand(scene["points"].shape[:-1]).flatten(2)
-    far = torch.where(there, 0.0, 1e6)[:, :, None]
-    away = torch.cdist(place, points, compute_mode="donot_use_mm_for_euclid_dist") + far  # [B, A, K, L * P]
-    nearest = away.amin(-1)
-    begins = (points.norm(dim=-1) + far[:, :, 0]).amin(-1) < 2.5
-    drives = (scene["kind"] == AgentClass.VEHICLE) & scene["present"] & begins
-    return ((nearest - 2.0).clamp(min=0.0, max=10.0).square() * drives[..., None]).sum((1, 2))
+@torch.no_grad()
+def rerouted(place: Tensor, scene: Mapping[str, Tensor], config: GuidanceConfig) -> Tensor:
+    """Positions [B, A, K, 2] of who drives within ``beside`` of the nearest of the chains of lanes ahead (``ways.rails``)."""
+    rails, there = scene["rails"], scene["open"] & (scene["kind"] == AgentClass.VEHICLE)[..., None]  # [B, A, R, N, 2], [B, A, R]
+    b, a = (there.any(-1)).nonzero(as_tuple=True)
+    if not len(b) or not rails.shape[3]:
+        return place
+    path, lines = place[b, a], rails[b, a]  # [M, K, 2], [M, R, N, 2]
+    count = lines.shape[2]
+    away = torch.cdist(path, lines.flatten(1, 2)).unflatten(2, (-1, count))  # [M, K, R, N]
+    closest = away.amin(-1)
+    taken = (closest.clamp(max=FAR).square().sum(1) + 1e9 * ~there[b, a]).argmin(1)  # [M]
+    rows = torch.arange(len(b))
+    foot, offset, normal = _foot(path, lines[rows, taken], away[rows, :, taken].argmin(-1))
+    start = lines[rows, taken, 0].norm(dim=-1, keepdim=True).clamp(min=config.beside)  # how far off it is now
+    home = foot + offset.clamp(-start, start)[..., None] * normal
+    ahead = (path[..., 0] > 0.0)[..., None]  # the past is not on them
+    out = place.clone()
+    out[b, a] = path + torch.where(ahead, _within(home - path, config.back), 0.0)
+    return out
 
 
-__all__ = ["GuidanceConfig", "cost", "guided"]
+def _foot(path: Tensor, line: Tensor, index: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Nearest places [M, K, 2] on polylines [M, N, 2] of equal steps, whose point ``index`` [M, K] is nearest, the signed offsets
+    from them (left positive) and the unit normals. Beyond its end a line goes straight on."""
+    rows, last = torch.arange(len(path))[:, None], line.shape[1] - 1
+    before, after = (index - 1).clamp(min=0), (index + 1).clamp(max=last)
+    here = line[rows, index]
+    tangent = line[rows, after] - line[rows, before]
+    tangent = tangent / tangent.norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    along = ((path - here) * tangent).sum(-1, keepdim=True)
+    free = index == last
+    # A parabola through the three points: exact enough for the steps of 2 m that rails have.
+    chord = (line[rows, after] - 2 * here + line[rows, before]) / 2
+    reach = (line[rows, after] - here).norm(dim=-1, keepdim=True).clamp(min=1e-6)
+    bend = torch.where((free | (index == 0))[..., None], 0.0, chord * (along / reach).clamp(-1.0, 1.0).square())
+    foot = here + along * tangent + bend
+    normal = torch.stack([-tangent[..., 1], tangent[..., 0]], -1)
+    return foot, ((path - foot) * normal).sum(-1), normal
+
+
+__all__ = ["GuidanceConfig", "cost", "guided", "overlap", "rerouted"]

@@ -37,6 +37,7 @@ class Tokens:
     ways: Float  # [A, R, len(AHEAD), 2] chains of lanes ahead, in the own frame, metres
     way_facts: Float  # [A, R, ways.FACTS]
     open: Bool  # [A, R]
+    rails: Float  # [A, R, len(RAILS), 2] the same chains in steps of 2 m, for guidance; no points in training
     left_out: int  # road users at the present beyond ``TokenSpec.agents``: they are not modelled
 
     def __len__(self) -> int:

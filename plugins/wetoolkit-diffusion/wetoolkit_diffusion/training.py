@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -58,7 +58,8 @@ class State:
 
 def windows(scenarios: Iterable[Scenario[World]], spec: TokenSpec) -> list[Tokens]:
     """The tokens of every scenario at its present; those where the ego is not there are left out."""
-    return [encode(s.world, s.clock.now, spec) for s in scenarios if s.world.ego.valid[s.clock.now]]
+    found = (encode(s.world, s.clock.now, spec) for s in scenarios if s.world.ego.valid[s.clock.now])
+    return [replace(tokens, rails=tokens.rails[:, :, :0]) for tokens in found]  # guidance is for sampling only
 
 
 def fit(

@@ -17,13 +17,16 @@ from wetoolkit_diffusion.spec import TokenSpec
 
 BESIDE, TURNED = 3.0, np.deg2rad(60.0)
 AHEAD = np.array([0.0, 2.0, 4.0, 7.0, 10.0, 14.0, 18.0, 23.0, 28.0, 34.0, 41.0, 49.0, 58.0, 69.0, 82.0, 96.0])  # metres
+RAILS = 2.0 * np.arange(65)  # metres: the same ways as guidance takes them
 FACTS = 4 + 4  # signal (one-hot), its distance, the way's length, the lateral offset to it, the speed limit
 STARTS = 2  # lanes that ways may start on
 
 
-def ways(road: RoadMap, signals: Byte, frames: Double, kind: Byte, spec: TokenSpec) -> tuple[Float, Float, Bool]:
-    """Points [A, R, len(AHEAD), 2] in the frames [A, 3], facts [A, R, FACTS] and whether there are so many [A, R]."""
+def ways(road: RoadMap, signals: Byte, frames: Double, kind: Byte, spec: TokenSpec) -> tuple[Float, Float, Bool, Float]:
+    """Points [A, R, len(AHEAD), 2] in the frames [A, 3], facts [A, R, FACTS], whether there are so many [A, R], and the same ways
+    at ``RAILS`` [A, R, len(RAILS), 2]; these go straight on where the map ends."""
     count = len(frames)
+    rails = np.zeros((count, spec.ways, len(RAILS), 2), np.float32)
     points = np.zeros((count, spec.ways, len(AHEAD), 2), np.float32)
     facts, there = np.zeros((count, spec.ways, FACTS), np.float32), np.zeros((count, spec.ways), bool)
     after: dict[int, list[int]] = {}
@@ -37,8 +40,9 @@ def ways(road: RoadMap, signals: Byte, frames: Double, kind: Byte, spec: TokenSp
             length = sum(_length(road, lane) for lane in chain) - place
             poses = along(line, place + np.minimum(AHEAD, max(length, 0.1)))
             points[row, i] = relative(frames[row], np.column_stack([poses[:, :2], np.zeros(len(poses))]))[:, :2]
+            rails[row, i] = relative(frames[row], along(line, place + RAILS))[:, :2]
             facts[row, i], there[row, i] = _facts(road, signals, chain, place, offset, length), True
-    return points, facts, there
+    return points, facts, there, rails
 
 
 def _length(road: RoadMap, lane: int) -> float:
@@ -60,12 +64,12 @@ def _starts(road: RoadMap, frames: Double) -> list[list[tuple[int, float, float]
 
 
 def _chains(road: RoadMap, after: Mapping[int, list[int]], lane: int, place: float) -> list[list[int]]:
-    """Every chain of lanes from one on that reaches as far as ``AHEAD``, or ends."""
+    """Every chain of lanes from one on that reaches as far as ``RAILS``, or ends."""
     done, open_ = [], [([lane], _length(road, lane) - place)]
     while open_ and len(done) < 8:
         chain, length = open_.pop(0)
         following = [lane for lane in after.get(chain[-1], []) if lane not in chain]
-        if length >= AHEAD[-1] or not following:
+        if length >= RAILS[-1] or not following:
             done.append(chain)
         else:
             open_ += [([*chain, lane], length + _length(road, lane)) for lane in following]
@@ -87,4 +91,4 @@ def _facts(road: RoadMap, signals: Byte, chain: list[int], place: float, offset:
     return facts
 
 
-__all__ = ["AHEAD", "FACTS", "ways"]
+__all__ = ["AHEAD", "FACTS", "RAILS", "ways"]

@@ -7,7 +7,7 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,12 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.exploring import Explorer
 from wetoolkit.registry import load_registry
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
 from wetoolkit_splat import coverage as coverages
+from wetoolkit_splat.around import orbit, recognised
 from wetoolkit_splat.coverage import Coverage, survey
 from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
 from wetoolkit_splat.files import scene as files
@@ -59,7 +61,9 @@ class SplatConfig(Config):
 
 
 @dataclass(frozen=True)
-class _Rendered:
+class Opened:
+    """A fitted scene as its folder holds it."""
+
     scene: SplatScene
     rig: Mapping[str, Camera]
     coverage: Coverage | None  # None: fitted elsewhere, so that nothing is known
@@ -83,7 +87,7 @@ class SplatScenes:
 
     def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
         """The rig's cameras with the (width, height) of their pictures, left first."""
-        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        rig = opened(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
         order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
         return {camera.name: camera.size for camera in order}
 
@@ -93,7 +97,7 @@ class SplatScenes:
         """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] (P(the depth is right within 10 %)) and
         ``frame_trust`` [] (P(the frame is good)) at a step of a world. Trust is absent where a scene does not say what it was
         fitted to."""
-        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
@@ -101,7 +105,7 @@ class SplatScenes:
         time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
             seen = shown.render(seen_from, time, (camera,), poses, settings)
-            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, settings)
+            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
         found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
         if believed:
@@ -122,6 +126,28 @@ class SplatScenes:
                     f"{where} is {facts[where]:.2f} (mean over pixels), at least {config.least_trust} is asked for",
                     file=folder, scenario=scenario.id, way_out="raise fit.steps, use more pictures, or lower least_trust",
                 )  # fmt: skip
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """See ``wetoolkit_splat.around``."""
+        return recognised(path)
+
+    def orbit(self, path: Path, count: int, resolution: tuple[int, int]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """See ``wetoolkit_splat.around``."""
+        return orbit(path, count, resolution, self.config.backend)
+
+    def explore(self, path: Path, port: int) -> Explorer:
+        """See ``wetoolkit_splat.viewer``."""
+        from wetoolkit_splat import tours, viewer
+
+        return viewer.Viewer(tours.of_file(path), path.name, port)
+
+    def explore_scene(self, scene: Scene[World], world: World, port: int) -> Explorer:
+        """The fitted scene, everybody where ``world`` has them."""
+        from wetoolkit_splat import tours, viewer
+
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
+        return viewer.Viewer(tours.of_world(kept.scene, kept.coverage, world), scene.id, port)
 
     def _source(self) -> Any:
         if self._dataset is None:
@@ -149,7 +175,7 @@ class SplatScenes:
         files.write(folder, fitted_scene)
         coverages.write(folder, seen)
         write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
-        trusts = trust_along(_Rendered(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
+        trusts = trust_along(Opened(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
         write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs}).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
@@ -159,14 +185,14 @@ def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
 
-def _read(folder: Path) -> _Rendered:
+def opened(folder: Path) -> Opened:
     """A scene's folder; the last few are kept in memory until they change on disk."""
     path = folder / files.JSON
     return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
 
 
 @lru_cache(maxsize=4)
-def _kept(folder: Path, changed: int) -> _Rendered:
+def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())
         cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
@@ -174,10 +200,10 @@ def _kept(folder: Path, changed: int) -> _Rendered:
         raise DataError(
             f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
         ) from error
-    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras}, coverages.read(folder))
+    return Opened(files.read(folder), {camera.name: camera for camera in cameras}, coverages.read(folder))
 
 
-def trust_along(kept: _Rendered, world: World, settings: Settings) -> dict[str, float]:
+def trust_along(kept: Opened, world: World, settings: Settings) -> dict[str, float]:
     """Mean trust of the pixels of all cameras at a few steps, on the path and 1 m to either side."""
     found: dict[str, list[float]] = {"trust on the path": [], "trust 1 m aside": []}
     for step in np.linspace(0, world.steps - 1, LOOKED_AT + 2).astype(int)[1:-1].tolist():
@@ -189,11 +215,12 @@ def trust_along(kept: _Rendered, world: World, settings: Settings) -> dict[str, 
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _trusted(kept: _Rendered, world: World, step: int, cameras: Cameras, settings: Settings) -> Trust:
+def _trusted(kept: Opened, world: World, step: int, cameras: Cameras, settings: Settings) -> Trust:
     assert kept.coverage is not None
     shown, poses = driven(kept.scene, world, step)
     with torch.no_grad():
-        return trust(shown, kept.coverage, cameras, step * world.dt, poses, settings)
+        seen = shown.render(cameras, step * world.dt, (), poses, settings)
+        return trust(shown, kept.coverage, cameras, step * world.dt, poses, seen, settings)
 
 
 def aside(world: World, shift: float, yaw: float = 0.0) -> World:
@@ -239,4 +266,4 @@ def looks(config: SplatConfig) -> dict[str, Any]:
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(Path(config.folder).glob(f"*/{LOOK}"))}
 
 
-__all__ = ["SplatConfig", "SplatScenes", "aside", "camera_at", "driven", "looks", "trust_along"]
+__all__ = ["SplatConfig", "SplatScenes", "aside", "camera_at", "driven", "looks", "opened", "trust_along"]

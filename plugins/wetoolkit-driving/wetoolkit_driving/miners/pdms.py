@@ -26,7 +26,7 @@ from pydantic import Field
 from wetoolkit.config import Config
 from wetoolkit.errors import PluginError
 from wetoolkit.kinds import Policy, Reward
-from wetoolkit.types import Failure, Ref, Scenario, Scores, Situation
+from wetoolkit.types import Failure, Ref, Scenario, Scores
 from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.dynamics import reference_poses
 from wetoolkit_driving.pdm.result import NEVER, Marks
@@ -60,7 +60,7 @@ class PdmsMiner:
         """Failures, and the candidates and counted frames that only ``settle`` decides on, in scenario order."""
         if not scenarios:
             return []
-        situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+        situations = [s.situation() for s in scenarios]
         plans = policy.act(Driving().observe(situations, policy.spec), seed).trajectories  # [B, 40, 3]
         scores = reward.score(situations, plans[:, None])
         _require_terms(scores)

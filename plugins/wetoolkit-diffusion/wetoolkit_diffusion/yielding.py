@@ -1,0 +1,145 @@
+"""Who would run into somebody waits: futures re-timed along their own paths, so that nobody meets whoever is there first.
+
+All go along their paths as wanted, a quarter of a second at a time (``held_up``). Where two would meet, the one that has the other
+more ahead of itself gives way - the follower, the one that comes from the side - and goes no farther than there is room; it does
+not catch up later. The delays that this takes are then spread over the time before with the least change of speed (``spread``).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from wetoolkit_driving.geometry import quads_touch
+from wetoolkit_driving.jit import kernel
+from wetoolkit_driving.types import Bool, Double, Float
+
+LONG, WIDE = 0.7, 0.1  # metres by which bodies are taken to be longer and wider
+TIMES = 4  # steps from token to token
+STANDS = 0.05  # metres
+KEPT = 1e-3  # 1/s^4: how little a delay that lasts counts, against changes of speed
+ROUNDS = 12
+HARD = 1e3  # 1/s^4: and how much one that is too short
+
+
+def retimed(path: Double, heading: Double, size: Float, moves: Bool, period: float) -> Double:
+    """Places [B, A, F, 2] along the same paths [B, A, 1 + F, 2] (the present first, world's frame), later where others are in the
+    way. ``heading`` [B, A] at the present, ``size`` [A, 2] or [B, A, 2], ``moves`` [B, A]: who may be delayed."""
+    track = _finer(path)
+    step = np.diff(track, axis=2)
+    arc = np.concatenate([np.zeros_like(track[:, :, :1, 0]), np.hypot(step[..., 0], step[..., 1]).cumsum(2)], 2)  # [B, A, T + 1]
+    turn = _headings(step, heading)
+    bodies = np.ascontiguousarray(np.broadcast_to(size, (*moves.shape, 2)), np.float64) + np.array([LONG, WIDE])
+    room = np.stack([held_up(*one) for one in zip(track, turn, arc, bodies, moves, strict=True)])
+    out = path[:, :, 1:].copy()
+    late = (arc - room).max(2) > STANDS
+    if not late.any():
+        return out
+    gone = spread(arc[late], room[late], period / TIMES)[:, TIMES::TIMES]  # [n, F]
+    for place, line, length, at in zip(np.argwhere(late), track[late], arc[late], gone, strict=True):
+        there = np.concatenate([[True], np.diff(length) > 1e-9])
+        out[tuple(place)] = np.stack([np.interp(at, length[there], line[there, c]) for c in range(2)], -1)
+    return out
+
+
+def _finer(path: Double) -> Double:
+    """``TIMES`` places for each but the first, straight in between."""
+    part = np.arange(1, TIMES + 1)[:, None] / TIMES
+    between = path[:, :, :-1, None] + part * np.diff(path, axis=2)[:, :, :, None]
+    return np.ascontiguousarray(np.concatenate([path[:, :, :1], between.reshape(*path.shape[:2], -1, 2)], 2))
+
+
+def _headings(step: Double, heading: Double) -> Double:
+    """Directions [B, A, T + 1] along a path; who stands keeps its own."""
+    course = np.arctan2(step[..., 1], step[..., 0])
+    out = np.empty((*course.shape[:2], course.shape[2] + 1))
+    out[..., 0] = heading
+    for t in range(course.shape[2]):
+        out[..., t + 1] = np.where(np.hypot(step[:, :, t, 0], step[:, :, t, 1]) > 0.02, course[..., t], out[..., t])
+    return out
+
+
+def spread(arc: Double, room: Double, dt: float) -> Double:
+    """Ways [n, T + 1] that stay behind ``room`` [n, T + 1] and otherwise change the speed of ``arc`` as little as may be."""
+    due = np.maximum(arc - room, 0.0)[:, 1:]  # delays [n, T] that are needed at least
+    steps = due.shape[1]
+    bend = np.diff(np.eye(steps + 2), 2, axis=0)[:, 2:] / dt**2  # the two before the first are no delay
+    plain = bend.T @ bend + KEPT * np.eye(steps)
+    delay, short = np.zeros_like(due), due > STANDS
+    for _ in range(ROUNDS):  # Newton's method: the penalty is quadratic where a delay is too short, and none where it is not
+        matrix = plain + HARD * short[:, :, None] * np.eye(steps)
+        delay = np.linalg.solve(matrix, (HARD * short * due)[..., None])[..., 0]
+        before, short = short, delay < due
+        if (short == before).all():
+            break
+    late = np.maximum(delay, due)
+    gone = np.concatenate([arc[:, :1], arc[:, 1:] - late], 1)
+    return np.maximum.accumulate(np.maximum(gone, 0.0), axis=1)
+
+
+@kernel
+def held_up(track: Double, heading: Double, arc: Double, body: Double, moves: Bool) -> Double:
+    """[A, T + 1] metres along each path [A, T + 1, 2] that are free of others."""
+    count, steps = arc.shape
+    gone = arc.copy()
+    pose, quad = np.zeros((count, 3)), np.zeros((count, 4, 2))
+    reach = np.sqrt(body[:, 0] ** 2 + body[:, 1] ** 2) / 2
+    close = np.zeros((count, count), np.bool_)
+    for a in range(count):
+        place(track[a], heading[a], arc[a], 0.0, body[a], pose[a], quad[a])
+    for a in range(count):
+        for b in range(a):
+            close[a, b] = quads_touch(quad[a], quad[b])  # already: there is nothing to wait for
+    for t in range(1, steps):
+        for a in range(count):
+            if moves[a]:
+                gone[a, t] = min(gone[a, t - 1] + arc[a, t] - arc[a, t - 1], arc[a, t])
+            place(track[a], heading[a], arc[a], gone[a, t], body[a], pose[a], quad[a])
+        for _ in range(5):
+            changed = False
+            for a in range(count):
+                for b in range(a):
+                    if close[a, b] or not (moves[a] or moves[b]):
+                        continue
+                    dx, dy = pose[b, 0] - pose[a, 0], pose[b, 1] - pose[a, 1]
+                    if dx * dx + dy * dy > (reach[a] + reach[b]) ** 2 or not quads_touch(quad[a], quad[b]):
+                        continue
+                    ahead_a = (np.cos(pose[a, 2]) * dx + np.sin(pose[a, 2]) * dy) / body[a, 0]
+                    ahead_b = -(np.cos(pose[b, 2]) * dx + np.sin(pose[b, 2]) * dy) / body[b, 0]
+                    first, second = (a, b) if ahead_a >= ahead_b else (b, a)
+                    for who, other in ((first, second), (second, first)):
+                        if not moves[who] or gone[who, t] <= gone[who, t - 1]:
+                            continue
+                        way = gone[who, t] - gone[who, t - 1]
+                        for part in range(3, -1, -1):
+                            gone[who, t] = gone[who, t - 1] + way * part / 4
+                            place(track[who], heading[who], arc[who], gone[who, t], body[who], pose[who], quad[who])
+                            if not quads_touch(quad[who], quad[other]):
+                                break
+                        changed = True
+                        if not quads_touch(quad[who], quad[other]):
+                            break
+            if not changed:
+                break
+    return gone
+
+
+@kernel
+def place(track: Double, heading: Double, arc: Double, at: float, body: Double, pose: Double, quad: Double) -> None:
+    """Write the pose [3] and the corners [4, 2] of a body that is ``at`` metres along its path."""
+    k = 0
+    while k < len(arc) - 2 and arc[k + 1] < at:
+        k += 1
+    part = (at - arc[k]) / max(arc[k + 1] - arc[k], 1e-9)
+    part = min(max(part, 0.0), 1.0)
+    pose[0] = track[k, 0] + part * (track[k + 1, 0] - track[k, 0])
+    pose[1] = track[k, 1] + part * (track[k + 1, 1] - track[k, 1])
+    pose[2] = heading[k + 1] if part > 0.0 else heading[k]
+    cos, sin = np.cos(pose[2]), np.sin(pose[2])
+    length, width = body[0] / 2, body[1] / 2
+    for c in range(4):
+        dx = length if c == 0 or c == 3 else -length
+        dy = width if c < 2 else -width
+        quad[c, 0] = pose[0] + cos * dx - sin * dy
+        quad[c, 1] = pose[1] + sin * dx + cos * dy
+
+
+__all__ = ["held_up", "retimed", "spread"]
