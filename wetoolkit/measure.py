@@ -141,8 +141,9 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error.
 
     For what was driven ``state`` is the hash of the simulated state, ``seconds`` how long it was watched and ``failed_at`` when it
-    failed (null for a success); ``trust`` is the least of its ``decisions`` (null where none is known), ``trust_unknown`` counts
-    those whose pictures nobody vouched for. ``scenes`` names one of [evaluate.reconstructors]; "" is the experiment's own.
+    failed (null for a success); ``looks`` are the decisions with pictures, ``trust`` is the least of theirs (null where none is
+    known), ``trust_unknown`` counts those that nobody vouched for. ``scenes`` names one of [evaluate.reconstructors]; "" is the
+    experiment's own.
     """
     found = {key_of_result(result): result for result in results}
     seeds = session.experiment.evaluate.seeds
@@ -168,7 +169,7 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in all_]
     kinds = dict.fromkeys(["policy", "split", "mode", "id", "log"], pl.String) | {"seed": pl.Int64, "metric": pl.String}
     kinds |= {"total": pl.Float64, "success": pl.Boolean, "seconds": pl.Float64, "failed_at": pl.Float64, "state": pl.String}
-    kinds |= {"scenes": pl.String, "decisions": pl.Int64, "trust": pl.Float64, "trust_unknown": pl.Int64}
+    kinds |= {"scenes": pl.String, "looks": pl.Int64, "trust": pl.Float64, "trust_unknown": pl.Int64}
     kinds |= dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
     return pl.DataFrame(rows, schema={**kinds, "error": pl.String, "label": pl.String}, orient="row")
 
@@ -188,7 +189,7 @@ def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
         "seconds": drive.seconds if drive else None,
         "failed_at": drive.failed_at if drive and not math.isnan(drive.failed_at) else None,
         "state": drive.state if drive else "",
-        "decisions": len(drive.trust) if drive else None,
+        "looks": len(drive.trust) if drive else None,
         "trust": float(drive.trust[drive.trust_known].min()) if drive and drive.trust_known.any() else None,
         "trust_unknown": int((~drive.trust_known).sum()) if drive else None,
         **{f"term.{name}": result.terms.get(name) if scored else None for name in terms},

@@ -16,7 +16,8 @@ from wetoolkit_driving.geometry import relative, wrap_angle
 from wetoolkit_driving.types import AgentClass, Double, World
 
 from wetoolkit.config import Config
-from wetoolkit_diffusion.controls import Hold, aimed, ego_way
+from wetoolkit.errors import ValidationError
+from wetoolkit_diffusion.controls import Hold, aimed, ego_way, row_of
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens
 
@@ -33,6 +34,11 @@ class AttackConfig(Config):
     """Who may do what."""
 
     intents: tuple[Intent, ...] = Field(default=INTENTS, description="what may be done: drawn from the possible", min_length=1)
+    agent: str = Field(default="", description="id of who does it; none: drawn from all")
+    closed_loop: Literal["replays", "reacts"] = Field(
+        default="reacts",
+        description="in closed loop: whether who attacks reacts, its aim held, or does what was generated",
+    )
     reach: float = Field(default=60.0, description="nobody farther from the ego is asked [m]", gt=0.0)
     hardest: float = Field(default=3.5, description="largest mean acceleration that is asked of who drives [m/s^2]", gt=0.0)
     gap: float = Field(default=2.0, description="free space between the ego and who cuts in, at that moment [m]", ge=0.0)
@@ -53,7 +59,7 @@ def attack(
     hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, config: AttackConfig, rng: np.random.Generator
 ) -> Hold | None:
     """The hold with one intent more, drawn by how little it takes; None where nobody can be in the way."""
-    options = choices(hold, tokens, spec, config)
+    options = choices(hold, tokens, spec, config, _row_of(config.agent, hold, tokens, world, spec))
     if not options:
         return None
     chance = np.exp(-KEEN * (np.array([option.change for option in options]) - min(option.change for option in options)))
@@ -67,11 +73,25 @@ def attack(
     return replace(hold, attacked=chosen.row)
 
 
-def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
-    """Every attack that is possible, in a fixed order."""
+def _row_of(agent: str, hold: Hold, tokens: Tokens, world: World, spec: TokenSpec) -> int:
+    """The row of who was named, 0 for nobody; ``ValidationError`` where it cannot be meant."""
+    if not agent:
+        return 0
+    row = row_of(tokens, world, agent, "attack.agent")
+    given = [word for (held, token), word in hold.by.items() if held == row and token > spec.now]
+    if given:
+        raise ValidationError(
+            "two controls move one road user", field="controls", agent=agent, one=given[0], other="the attack",
+            way_out="name another in attack.agent, or leave out its goals",
+        )  # fmt: skip
+    return row
+
+
+def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig, only: int = 0) -> list[Choice]:
+    """Every attack that is possible (above 0: by the row ``only``), in a fixed order."""
     way, _ = ego_way(tokens, spec)
     found = []
-    for row in range(1, len(tokens)):
+    for row in [only] if only else range(1, len(tokens)):
         near = np.hypot(*(tokens.frame[row, :2] - tokens.frame[0, :2])) < config.reach
         if not near or hold.given[row, spec.now + 1 :].any():
             continue
