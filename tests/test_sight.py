@@ -1,5 +1,6 @@
 """Policies that see: recorded pictures in logs, rendered ones in closed loop, their worth, what is said where there are none."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from toy_run import rows, start, tables
+from toy_run import DATA, rows, start, tables
 
+from wetoolkit.branching import Asked, branch
 from wetoolkit.errors import ConfigError, DataError, PluginError, ValidationError
 from wetoolkit.experience import Shards
+from wetoolkit.experiment import Parts, load_experiment, parse_experiment
 from wetoolkit.jobs import Loader, RolloutFrames, acted
 from wetoolkit.latency import Sample, Stopwatch, latency_table
 from wetoolkit.registry import Registry
 from wetoolkit.report.gather import gather
 from wetoolkit.report.sections import sections
 from wetoolkit.sight import Rendered, seen, shown, sight_of
-from wetoolkit.store import read_block, read_facts, read_table
+from wetoolkit.store import Store, read_block, read_facts, read_table
 from wetoolkit.testing import fakes
 from wetoolkit.testing.fake_sight import ToyEyes, ToyEyesConfig, ToyFilmed, ToyFilmedConfig, ToyStudio, ToyStudioConfig, draw
 from wetoolkit.types import Glimpse, ObservationSpec, Picture, Rollout, Situation, Step
+from wetoolkit.work import Session
 
 LINK = Step("reconstructor/toy-studio", "wetoolkit", "abc")
 CAMERAS: dict[str, Any] = {
@@ -258,6 +262,34 @@ def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path,
     trust = {(row["stage"], row["policy"]): row for row in rows(tmp_path, "trust").iter_rows(named=True)}
     assert trust["evaluate", "base"]["failed"] == 3 and trust["evaluate", "base"]["scenes"] == 6
     assert trust["rollout-1", ""]["failed"] > 0 and trust["rollout-1", ""]["rejected"] == 0
+
+
+def test_a_branch_in_the_records_world_is_seen(run: Path, registry: Registry, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    experiment = load_experiment(folder / "experiment.toml")
+    session = Session(experiment, Parts(experiment, registry), Store(folder))
+    record = read_block(sorted((folder / "rollouts").glob("*.safetensors"))[0], Rollout, fakes.ToyWorld)[0][0]
+    made = branch(session, Asked(record.scene, 1.0, ("post-trained",)))
+    assert not made.failed
+    for rollout in made.rollouts:
+        rollout.validate()
+        assert len(rollout.images["front"]) == len(rollout.decisions)
+    assert made.rollouts[1].images["front"][0] == record.images["front"][0]
+
+
+def test_outside_libraries_see_the_pictures(registry: Registry) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    from wetoolkit.environments import EnvConfig, SceneEnv, stage_of
+
+    experiment = parse_experiment({**DATA, **CAMERAS})
+    env = SceneEnv(stage_of(experiment, proposals=fakes.WALKS, config=EnvConfig(stop=False), registry=registry))
+    assert env.observation_space["image_front"] == gymnasium.spaces.Box(0, 255, (16, 24, 3), np.uint8)
+    check_env(env, skip_render_check=True)
+    one, _ = env.reset(seed=0, options={"scene": 0})
+    two, *_ = env.step(1)
+    assert one["image_front"].max() > 200 and not np.array_equal(one["image_front"], two["image_front"])
 
 
 # Latency

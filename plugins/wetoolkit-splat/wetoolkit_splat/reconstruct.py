@@ -125,7 +125,8 @@ class SplatScenes:
         if facts.get("psnr", np.inf) < config.least_psnr:
             raise DataError(
                 f"held-out pictures of the fitted scene have {facts['psnr']:.1f} dB, at least {config.least_psnr} are asked for",
-                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
+                file=folder, scenario=scenario.id,
+                way_out="raise fit.steps or fit.budget, or lower least_psnr; where all scenes are bad, check intrinsics and clocks",
             )  # fmt: skip
         for where in ("trust on the path", "trust 1 m aside"):
             if facts.get(where, 1.0) < config.least_trust:
@@ -183,7 +184,8 @@ class SplatScenes:
         coverages.write(folder, seen)
         write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
         trusts = trust_along(Opened(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
-        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs}).encode())
+        look = {**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs, "steps_skipped": fitted.skipped}
+        write_atomic(folder / LOOK, json.dumps(look).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
 
