@@ -6,9 +6,10 @@
 Every scene is driven as logged, in variants by rules and under attack, each by the ego as recorded, by `pdm-closed` and by the
 learned base policy in closed loop; "on its plan" attacks what that policy did in the scene as logged in place of what is recorded.
 Critical is a frame in which the ego touches somebody or is less than 1.5 s from it, where avoiding that takes 2 m/s^2 at least
-(`miners/criticality`). A variant is valid where nobody else exceeds the limits of its class, collides or leaves the road, and some
-plan of the ego has a PDM score above 0.8: of attacks as of rules, of what happened, with one try. Rates have 95 % intervals
-clustered by log; differences are paired by scene.
+(`miners/criticality`); a drive fails by the PDM score: a collision that is the ego's fault, or off the road. A variant is valid
+where nobody else exceeds the limits of its class, collides or leaves the road, and some plan of the ego has a PDM score above 0.8:
+of attacks as of rules, of what happened, with one try. Rates have 95 % intervals clustered by log; differences of the share of
+variants that are valid and critical are paired by scene.
 """
 
 import argparse
@@ -33,6 +34,7 @@ from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import box_corners, boxes_touch, ego_corners
 from wetoolkit_driving.miners.criticality import conflicts
 from wetoolkit_driving.pdm.closed import PdmClosed, PdmClosedConfig
+from wetoolkit_driving.pdm.reward import PdmReward, PdmRewardConfig
 from wetoolkit_driving.reconstruct import Replay, ReplayConfig
 from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.traffic.perturb import Perturb, PerturbConfig
@@ -42,7 +44,7 @@ from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 from wetoolkit.registry import load_registry
 from wetoolkit.statistics import mean_interval, paired
 from wetoolkit.store import read_state
-from wetoolkit.types import Scene, Situation
+from wetoolkit.types import Rollout, Scene, Situation
 
 SECONDS = 6.0  # that are driven and looked at
 TTC, MOVING, COMFORT = 1.5, 0.5, 2.0  # seconds, m/s, m/s^2
@@ -60,6 +62,7 @@ class Drives:
     frames: list[float] = field(default_factory=list)  # share of critical frames
     met: list[bool] = field(default_factory=list)  # any
     hit: list[bool] = field(default_factory=list)  # a touch
+    failed: list[bool] = field(default_factory=list)  # no success by the PDM score: at fault in a collision, or off the road
     reasons: Counter[str] = field(default_factory=Counter)
 
 
@@ -74,12 +77,21 @@ def learned(file: Path) -> Any:
     return load_registry().build("policy", about["use"], about["settings"]).with_state(state)
 
 
-def driven(policy: Any, scenes: Sequence[Scene[World]]) -> list[World]:
-    """The scenes' worlds after a policy drove in them; as they are for the ego as recorded."""
-    if policy is None:
-        return [scene.world for scene in scenes]
-    simulator = ClosedLoop(ClosedLoopConfig())
-    return [rollout.world for rollout in simulator.rollout(scenes, policy, [0] * len(scenes), SECONDS)]
+def driven(policy: Any, scenes: Sequence[Scene[World]]) -> list[Rollout[World]]:
+    """What a policy does in the scenes; None: the ego as recorded."""
+    if policy is not None:
+        return list(ClosedLoop(ClosedLoopConfig()).rollout(scenes, policy, [0] * len(scenes), SECONDS))
+    found = []
+    for scene in scenes:
+        end = min(scene.clock.now + round(SECONDS / scene.clock.dt) + 1, scene.clock.steps)
+        found.append(
+            Rollout(
+                id=scene.id, domain=scene.domain, log=scene.log, scene=scene.id, policy=RECORDED, seed=0, clock=scene.clock,
+                end=end, world=scene.world, decisions=np.array([scene.clock.now]), plans=np.zeros((1, 40, 3), np.float32),
+                choices=np.array([-1]), log_probs=np.zeros(1), lineage=scene.lineage,
+            )
+        )  # fmt: skip
+    return found
 
 
 def critical(world: World, now: int) -> tuple[float, bool]:
@@ -132,18 +144,22 @@ def attackable(part: Diffusion, scene: Scene[World]) -> bool:
 def measure(part: Diffusion, name: str, policy: Any, scenes: Sequence[Scene[World]], count: int) -> dict[str, Drives]:
     """Every sort of variants under one policy."""
     rules, found = Perturb(PerturbConfig()), {sort: Drives() for sort in (LOG, RULES, ATTACK, PLANNED)}
+    reward = PdmReward(PdmRewardConfig())
     for number, (scene, seen) in enumerate(zip(scenes, driven(policy, scenes), strict=True), 1):
-        made = list(variants(part, rules, scene, seen, count))
+        made = list(variants(part, rules, scene, seen.world, count))
         there = [one for _, one in made if one is not None]
-        worlds = iter(driven(policy, there))
+        rollouts = driven(policy, there)
+        fails = iter(~reward.judge(rollouts).success)
+        worlds = iter([rollout.world for rollout in rollouts])
         for sort, one in made:
             drives, world = found[sort], None if one is None else next(worlds)
             why = ("rejected",) if world is None else faults(part.model, scene, world) if sort == RULES else ()
             share, hit = (0.0, False) if world is None else critical(world, scene.clock.now)
             drives.reasons.update(why)
+            failed = world is not None and bool(next(fails))
             for values, value in (
                 (drives.scenes, scene.id), (drives.logs, scene.log), (drives.valid, not why), (drives.frames, share),
-                (drives.met, share > 0), (drives.hit, hit),
+                (drives.met, share > 0), (drives.hit, hit), (drives.failed, failed),
             ):  # fmt: skip
                 values.append(value)  # type: ignore[arg-type]
         print(f"{name}: {number} of {len(scenes)}", flush=True)
@@ -159,12 +175,22 @@ def table(name: str, found: dict[str, Drives]) -> list[dict[str, Any]]:
         valid = np.array(drives.valid)
         logs = np.array(drives.logs)
         row: dict[str, Any] = {"policy": name, "variants": sort, "asked": len(valid), "valid": interval(valid, logs)}
-        for title, values in (("critical", drives.met), ("touch", drives.hit), ("critical frames", drives.frames)):
-            row[title] = interval(np.array(values, float)[valid], logs[valid])
+        columns = {"critical": drives.met, "touch": drives.hit, "fails": drives.failed, "critical frames": drives.frames}
+        row |= {title: interval(np.array(values, float)[valid], logs[valid]) for title, values in columns.items()}
+        row["x log"] = ratio(drives, found[LOG])
         for other in (LOG, RULES):
             row[f"more than {other}"] = gain(drives, found[other]) if sort != other else ""
         rows.append({**row, "rejected": dict(drives.reasons)})
     return rows
+
+
+def ratio(drives: Drives, log: Drives) -> str:
+    """Critical frames of valid variants over the log's; where the log has none, over the upper end of its interval."""
+    mine = np.array(drives.frames)[np.array(drives.valid)]
+    base = mean_interval(np.array(log.frames), log.logs, seed=0, bounds=(0.0, 1.0))
+    if not len(mine):
+        return "none"
+    return f"{mine.mean() / base.estimate:.1f}" if base.estimate > 0 else f"more than {mine.mean() / base.high:.1f}"
 
 
 def interval(values: Any, logs: Any) -> str:
