@@ -1,4 +1,4 @@
-"""What ``vocabulary-camera`` costs: CPU milliseconds a picture, forward and with the gradients, against a matrix product of equal work.
+"""CPU milliseconds a picture of ``vocabulary-camera``, forward and with gradients, against a matrix product of equal work.
 
     python bench_camera.py [--folder build/bench]
 
