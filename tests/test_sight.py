@@ -203,7 +203,12 @@ def test_rejected_decisions_are_counted(run: Path) -> None:
     assert 0 < rejected == (trust < 0.3).sum() < asked == len(trust)
     (row,) = rows(run, "trust").filter(pl.col("stage") == "rollout-1").iter_rows(named=True)
     assert (row["looks"], row["rejected"], row["unknown"], row["failed"]) == (asked, rejected, 0, 0)
-    assert row["least"] == pytest.approx(trust.min(), abs=1e-6)
+    assert row["least"] == pytest.approx(trust.min(), abs=1e-6) and row["trusted"] is None
+    driven = rows(run, "outcomes").filter(pl.col("mode") == "closed", pl.col("policy") == "base")
+    (judged,) = rows(run, "trust").filter(pl.col("policy") == "base").iter_rows(named=True)
+    assert judged["rejected"] == driven["distrusted"].sum() and judged["trusted"] == (driven["trust"] >= 0.3).sum()
+    good = driven.filter(pl.col("trust") >= 0.3)["success"]
+    assert judged["success_trusted"] == (good.mean() if len(good) else None)
     text = {section.title: section.text for section in sections(gather(run))}
     assert f"{rejected} of {asked} decisions were left out" in text["What policies saw, and how far it can be believed"]
 
@@ -244,7 +249,9 @@ def test_parts_that_show_nothing_are_named_before_the_run(
     assert "policy/toy-eyes" in str(caught.value) and "front" in str(caught.value)
 
 
-def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_that_are_refused_or_not_shown_are_no_score(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = ToyStudio.reconstruct
 
     def gated(self: ToyStudio, scenario: Any, failure: Any, seed: int) -> Any:
@@ -254,13 +261,23 @@ def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path,
             )
         return plain(self, scenario, failure, seed)
 
+    def torn(self: ToyStudio, scene: Any, *rest: Any) -> Any:
+        if scene.id.startswith("rare-test/000/00"):
+            raise DataError("a file of the scene is damaged", scene=scene.id, way_out="fit it again")
+        return shows(self, scene, *rest)
+
+    shows = ToyStudio.render
     monkeypatch.setattr(ToyStudio, "reconstruct", gated)
+    monkeypatch.setattr(ToyStudio, "render", torn)
     start(registry, tmp_path, {**CAMERAS, "frames": {}, "evaluate": {"reward": {"use": "toy"}}})
     driven = rows(tmp_path, "outcomes").filter(pl.col("mode") == "closed")
     refused = driven.filter(pl.col("id").str.ends_with("/01"))
     assert len(refused) == 6 and refused["total"].is_null().all() and refused["error"].str.contains("3.0 dB").all()
+    unseen = driven.filter(pl.col("id") == "rare-test/000/00")
+    assert unseen["error"].str.contains("damaged").all() and unseen["success"].is_null().all() and len(unseen) == 2
+    assert driven.filter(pl.col("error") == "")["id"].unique().sort().to_list() == ["rare-test/001/00", "rare-test/002/00"]
     trust = {(row["stage"], row["policy"]): row for row in rows(tmp_path, "trust").iter_rows(named=True)}
-    assert trust["evaluate", "base"]["failed"] == 3 and trust["evaluate", "base"]["scenes"] == 6
+    assert trust["evaluate", "base"]["failed"] == 4 and trust["evaluate", "base"]["scenes"] == 6
     assert trust["rollout-1", ""]["failed"] > 0 and trust["rollout-1", ""]["rejected"] == 0
 
 

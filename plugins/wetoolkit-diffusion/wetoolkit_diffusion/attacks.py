@@ -12,7 +12,7 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from wetoolkit_driving.geometry import relative, wrap_angle
+from wetoolkit_driving.geometry import along, arc_lengths, compose, project, relative, wrap_angle
 from wetoolkit_driving.types import AgentClass, Double, World
 
 from wetoolkit.config import Config
@@ -27,6 +27,7 @@ EARLIEST, LATEST = 1.5, 6.0  # seconds after the present
 BRAKE = 6.0  # m/s^2 of who brakes hard
 STAND = 2.0  # seconds for which it then stands
 CROSSING = np.deg2rad(35.0)  # who comes at less to the ego's way does not cross it
+BESIDE = 1.5  # metres from the middle of a lane at which it leads by a place
 KEEN = 1.5  # how much likelier the lesser change is
 
 
@@ -138,7 +139,12 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
         if intent == "cut-in":
             free = config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0])
             place, heading = pose[:2] + free * unit, float(pose[2])
-        effort = _effort(tokens, row, place, seconds, config)
+        lane = _on_a_way(tokens, row, place) if intent == "fail-to-yield" else None
+        if lane is not None:
+            place, heading = lane[0][:2], float(lane[0][2])
+        elif intent == "fail-to-yield" and tokens.open[row].any():
+            continue  # no lane of its own leads there
+        effort = _effort(tokens, row, place, seconds, config, None if lane is None else lane[1])
         if effort is None:
             continue
         change, speed = effort
@@ -149,8 +155,24 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
     return out
 
 
-def _effort(tokens: Tokens, row: int, place: Double, seconds: float, config: AttackConfig) -> tuple[float, float] | None:
-    """(change, speed on arrival) of who goes to ``place`` [2] on an arc in so long; None where its class cannot."""
+def _on_a_way(tokens: Tokens, row: int, place: Double) -> tuple[Double, float] | None:
+    """(pose [3], metres to go) on that way of a road user which leads nearest by ``place`` [2]; None where none does."""
+    local, found = relative(tokens.frame[row], np.array([*place, 0.0]))[:2], []
+    for line in tokens.ways[row, tokens.open[row]].astype(np.float64):
+        arc, offset = project(line, local[None])
+        if abs(offset[0]) < BESIDE and float(arc_lengths(line)[-1]) > 1.0:
+            found.append((abs(float(offset[0])), float(arc[0]), along(line, arc[0])))
+    if not found:
+        return None
+    _, arc_to, pose = min(found, key=lambda one: one[0])
+    return compose(tokens.frame[row], pose), arc_to
+
+
+def _effort(
+    tokens: Tokens, row: int, place: Double, seconds: float, config: AttackConfig, way: float | None = None
+) -> tuple[float, float] | None:
+    """(change, speed on arrival) of who goes to ``place`` [2] in so long, on an arc or on a lane that is ``way`` metres long; None
+    where its class cannot."""
     frame, velocity = tokens.frame[row], float(np.hypot(*tokens.velocity[row]))
     offset = place - frame[:2]
     away = float(np.hypot(*offset))
@@ -158,9 +180,9 @@ def _effort(tokens: Tokens, row: int, place: Double, seconds: float, config: Att
     if tokens.kind[row] == AgentClass.PEDESTRIAN:
         pace = away / seconds
         return (0.5 + abs(pace - 1.4) + 0.3 * abs(chord), pace) if 0.4 < pace < 2.8 else None
-    if abs(chord) > 0.7 or away < 3.0:
+    if away < 3.0 or (way is None and abs(chord) > 0.7):
         return None
-    arc = away * (chord / np.sin(chord) if abs(chord) > 1e-3 else 1.0)
+    arc = way if way is not None else away * (chord / np.sin(chord) if abs(chord) > 1e-3 else 1.0)
     push = 2.0 * (arc - velocity * seconds) / seconds**2
     arrival = velocity + push * seconds
     sideways = (0.5 * (velocity + arrival)) ** 2 * abs(2.0 * chord / arc)

@@ -14,7 +14,8 @@ pytest.importorskip("PIL", reason="pillow is not installed")
 from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.types import World
 from wetoolkit_splat.clip import Frame
-from wetoolkit_splat.driving import BACKGROUND, Amounts, body_name, clip_of, guessed
+from wetoolkit_splat.depths import guessed
+from wetoolkit_splat.driving import BACKGROUND, GUESSED, Amounts, body_name, clip_of
 from wetoolkit_splat.repairs import in_time, sharp, steady
 from wetoolkit_splat.testing_driving import sensors, world
 from wetoolkit_splat.train import FitConfig, fit
@@ -46,7 +47,7 @@ def test_without_lidar_points_are_guessed_on_the_ground_and_in_the_air_and_it_is
     assert clip.repairs["clips_without_lidar"] == 1
     assert clip.repairs["bodies_with_points_on_their_box"] == 3
     assert all(frame.depth is None and frame.sky is None for frame in clip.frames)
-    found = guessed(clip.frames, 4000, np.random.default_rng(0))
+    found = guessed(clip.frames, 4000, np.random.default_rng(0), GUESSED, 0.0)
     depth = found[:, 0] - 1.0  # the camera stands 1 m ahead of the ego, who does not move
     assert depth.min() > 2.9 and depth.max() < 81
     assert found[:, 2].min() > -1e-6  # none below the ground

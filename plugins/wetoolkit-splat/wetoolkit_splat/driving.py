@@ -19,7 +19,7 @@ from wetoolkit_driving.types import AgentClass, World
 from wetoolkit.errors import DataError
 from wetoolkit.types import require
 from wetoolkit_splat.clip import Body, Clip, Frame
-from wetoolkit_splat.depths import seen_by, with_depth
+from wetoolkit_splat.depths import guessed, seen_by, with_depth
 from wetoolkit_splat.graph import Track
 from wetoolkit_splat.repairs import in_time, sharp, steady
 
@@ -168,25 +168,6 @@ def surroundings(world: World, claimed: Mapping[int, Double], time: float) -> Do
     return np.concatenate(parts)
 
 
-def guessed(frames: Sequence[Frame], count: int, rng: np.random.Generator) -> Double:
-    """[n, 6]: where there is no lidar, points on random rays of the pictures: on the ground where a ray meets it, and before."""
-    found = []
-    shares = np.bincount(rng.integers(0, len(frames), count), minlength=len(frames))
-    for frame, own in zip(frames, shares, strict=True):
-        height, width = frame.image.shape[:2]
-        pixels = np.stack([rng.uniform(0, width, own), rng.uniform(0, height, own), np.ones(own)], 1)
-        pose = torch.linalg.inv(frame.world_to_camera.double()).numpy()
-        rays = pixels @ np.linalg.inv(frame.intrinsics.double().numpy()).T @ pose[:3, :3].T  # 1 m along the axis
-        with np.errstate(divide="ignore"):
-            ground = np.where(rays[:, 2] < 0, -pose[2, 3] / rays[:, 2], np.inf)
-        last = np.clip(ground, GUESSED[0], GUESSED[1])
-        nearness = rng.uniform(1 / last, 1 / GUESSED[0])  # evenly in inverse depth
-        depth = np.where((ground < GUESSED[1]) & (rng.random(own) < 0.5), last, 1 / nearness)
-        colours = frame.image.numpy()[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
-        found.append(np.concatenate([pose[:3, 3] + depth[:, None] * rays, colours], 1))
-    return np.concatenate(found)
-
-
 def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: int, amounts: Amounts | None = None) -> Clip:
     """Pictures, lidar and bodies between two times [s] after the window's step 0. Where there is no lidar, points are guessed.
 
@@ -201,7 +182,7 @@ def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: 
     require(bool(images), f"no picture is where the body was at its time: {repairs}", "sensors.images", "synchronise the clocks")
     sweeps = [(time, points) for time, points in sweeps_of(sensors) if seconds[0] <= time <= seconds[1]]
     frames, blurred = sharp(frames_of(sensors, images))
-    claimed = _claimed(world, sweeps, frames) if sweeps else {-1: guessed(frames, amounts.background, rng)}
+    claimed = _claimed(world, sweeps, frames) if sweeps else {-1: guessed(frames, amounts.background, rng, GUESSED, 0.0)}
     if sweeps:
         known = {agent: _thinned(points, amounts.depths, rng) for agent, points in claimed.items()}
         frames = tuple(with_depth(frame, surroundings(world, known, frame.time)) for frame in frames)

@@ -200,7 +200,7 @@ def opened(folder: Path) -> Opened:
     return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)  # some 7 MB each: a simulator asks for all scenes of its chunk in turn
 def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())
