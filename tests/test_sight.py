@@ -1,5 +1,6 @@
 """Policies that see: recorded pictures in logs, rendered ones in closed loop, their worth, what is said where there are none."""
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -7,20 +8,23 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from toy_run import rows, start, tables
+from toy_run import DATA, rows, start, tables
 
+from wetoolkit.branching import Asked, branch
 from wetoolkit.errors import ConfigError, DataError, PluginError, ValidationError
 from wetoolkit.experience import Shards
+from wetoolkit.experiment import Parts, load_experiment, parse_experiment
 from wetoolkit.jobs import Loader, RolloutFrames, acted
 from wetoolkit.latency import Sample, Stopwatch, latency_table
 from wetoolkit.registry import Registry
 from wetoolkit.report.gather import gather
 from wetoolkit.report.sections import sections
 from wetoolkit.sight import Rendered, seen, shown, sight_of
-from wetoolkit.store import read_block, read_facts, read_table
+from wetoolkit.store import Store, read_block, read_facts, read_table
 from wetoolkit.testing import fakes
 from wetoolkit.testing.fake_sight import ToyEyes, ToyEyesConfig, ToyFilmed, ToyFilmedConfig, ToyStudio, ToyStudioConfig, draw
 from wetoolkit.types import Glimpse, ObservationSpec, Picture, Rollout, Situation, Step
+from wetoolkit.work import Session
 
 LINK = Step("reconstructor/toy-studio", "wetoolkit", "abc")
 CAMERAS: dict[str, Any] = {
@@ -199,7 +203,12 @@ def test_rejected_decisions_are_counted(run: Path) -> None:
     assert 0 < rejected == (trust < 0.3).sum() < asked == len(trust)
     (row,) = rows(run, "trust").filter(pl.col("stage") == "rollout-1").iter_rows(named=True)
     assert (row["looks"], row["rejected"], row["unknown"], row["failed"]) == (asked, rejected, 0, 0)
-    assert row["least"] == pytest.approx(trust.min(), abs=1e-6)
+    assert row["least"] == pytest.approx(trust.min(), abs=1e-6) and row["trusted"] is None
+    driven = rows(run, "outcomes").filter(pl.col("mode") == "closed", pl.col("policy") == "base")
+    (judged,) = rows(run, "trust").filter(pl.col("policy") == "base").iter_rows(named=True)
+    assert judged["rejected"] == driven["distrusted"].sum() and judged["trusted"] == (driven["trust"] >= 0.3).sum()
+    good = driven.filter(pl.col("trust") >= 0.3)["success"]
+    assert judged["success_trusted"] == (good.mean() if len(good) else None)
     text = {section.title: section.text for section in sections(gather(run))}
     assert f"{rejected} of {asked} decisions were left out" in text["What policies saw, and how far it can be believed"]
 
@@ -240,7 +249,9 @@ def test_parts_that_show_nothing_are_named_before_the_run(
     assert "policy/toy-eyes" in str(caught.value) and "front" in str(caught.value)
 
 
-def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scenes_that_are_refused_or_not_shown_are_no_score(
+    registry: Registry, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     plain = ToyStudio.reconstruct
 
     def gated(self: ToyStudio, scenario: Any, failure: Any, seed: int) -> Any:
@@ -250,14 +261,52 @@ def test_a_scene_that_is_refused_is_no_score(registry: Registry, tmp_path: Path,
             )
         return plain(self, scenario, failure, seed)
 
+    def torn(self: ToyStudio, scene: Any, *rest: Any) -> Any:
+        if scene.id.startswith("rare-test/000/00"):
+            raise DataError("a file of the scene is damaged", scene=scene.id, way_out="fit it again")
+        return shows(self, scene, *rest)
+
+    shows = ToyStudio.render
     monkeypatch.setattr(ToyStudio, "reconstruct", gated)
+    monkeypatch.setattr(ToyStudio, "render", torn)
     start(registry, tmp_path, {**CAMERAS, "frames": {}, "evaluate": {"reward": {"use": "toy"}}})
     driven = rows(tmp_path, "outcomes").filter(pl.col("mode") == "closed")
     refused = driven.filter(pl.col("id").str.ends_with("/01"))
     assert len(refused) == 6 and refused["total"].is_null().all() and refused["error"].str.contains("3.0 dB").all()
+    unseen = driven.filter(pl.col("id") == "rare-test/000/00")
+    assert unseen["error"].str.contains("damaged").all() and unseen["success"].is_null().all() and len(unseen) == 2
+    assert driven.filter(pl.col("error") == "")["id"].unique().sort().to_list() == ["rare-test/001/00", "rare-test/002/00"]
     trust = {(row["stage"], row["policy"]): row for row in rows(tmp_path, "trust").iter_rows(named=True)}
-    assert trust["evaluate", "base"]["failed"] == 3 and trust["evaluate", "base"]["scenes"] == 6
+    assert trust["evaluate", "base"]["failed"] == 4 and trust["evaluate", "base"]["scenes"] == 6
     assert trust["rollout-1", ""]["failed"] > 0 and trust["rollout-1", ""]["rejected"] == 0
+
+
+def test_a_branch_in_the_records_world_is_seen(run: Path, registry: Registry, tmp_path: Path) -> None:
+    folder = shutil.copytree(run, tmp_path / "run")
+    experiment = load_experiment(folder / "experiment.toml")
+    session = Session(experiment, Parts(experiment, registry), Store(folder))
+    record = read_block(sorted((folder / "rollouts").glob("*.safetensors"))[0], Rollout, fakes.ToyWorld)[0][0]
+    made = branch(session, Asked(record.scene, 1.0, ("post-trained",)))
+    assert not made.failed
+    for rollout in made.rollouts:
+        rollout.validate()
+        assert len(rollout.images["front"]) == len(rollout.decisions)
+    assert made.rollouts[1].images["front"][0] == record.images["front"][0]
+
+
+def test_outside_libraries_see_the_pictures(registry: Registry) -> None:
+    gymnasium = pytest.importorskip("gymnasium")
+    from gymnasium.utils.env_checker import check_env
+
+    from wetoolkit.environments import EnvConfig, SceneEnv, stage_of
+
+    experiment = parse_experiment({**DATA, **CAMERAS})
+    env = SceneEnv(stage_of(experiment, proposals=fakes.WALKS, config=EnvConfig(stop=False), registry=registry))
+    assert env.observation_space["image_front"] == gymnasium.spaces.Box(0, 255, (16, 24, 3), np.uint8)
+    check_env(env, skip_render_check=True)
+    one, _ = env.reset(seed=0, options={"scene": 0})
+    two, *_ = env.step(1)
+    assert one["image_front"].max() > 200 and not np.array_equal(one["image_front"], two["image_front"])
 
 
 # Latency

@@ -83,9 +83,8 @@ def _who(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _title(number: int, variant: Scene[Any], row: Mapping[str, Any]) -> str:
     """What was asked of whom, then every number there is to say about it."""
-    numbers = [
-        f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in row.items() if key not in SAID
-    ]
+    rest = {key: value for key, value in row.items() if key not in SAID and value == value}  # NaN: not judged
+    numbers = [f"{key} {value:.3g}" if isinstance(value, float) else f"{key} {value}" for key, value in rest.items()]
     who = f"by {row['who']}   " if row.get("who") else ""
     return f"{number}: {str(row.get('control') or variant.variant)[:110]}\n{who}{'   '.join(numbers)}"[:240]
 

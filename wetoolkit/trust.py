@@ -16,16 +16,22 @@ SCHEMA = {
     **dict.fromkeys(["stage", "policy"], pl.String),
     **dict.fromkeys(["scenes", "failed", "looks", "unknown", "rejected"], pl.Int64),
     **dict.fromkeys(["median", "p5", "least"], pl.Float64),
+    "trusted": pl.Int64,
+    "success_trusted": pl.Float64,
 }
+
+
+COUNTS = {"looks": "looks", "unknown": "trust_unknown", "rejected": "distrusted"}  # column -> column of the outcomes
 
 
 def trust_table(folder: Path, manifest: Manifest, outcomes: pl.DataFrame | None) -> pl.DataFrame:
     """Of the rounds whose policy saw pictures, and of the policies of the evaluation that did.
 
     ``scenes`` were asked for; ``failed`` of them were refused by the reconstructor, or not shown or driven: they have no score.
-    ``looks`` are decisions with pictures, ``unknown`` those whose trust nobody told, ``rejected`` those left out of the experience
-    (null where none is made of them). ``median``, ``p5`` and ``least`` are of the known trust: of decisions, in the evaluation of
-    the least of a drive.
+    ``looks`` are decisions with pictures, ``unknown`` those whose trust nobody told, ``rejected`` those below [frames] least_trust:
+    left out of the experience (by its stride, perhaps with the rest of their rollout), only counted in the evaluation. ``median``,
+    ``p5`` and ``least`` are of the known trust: of decisions, in the evaluation of the least of a drive. There ``trusted`` drives
+    have no rejected decision, and ``success_trusted`` is the share of successes among them.
     """
     numbers = (name.partition("-")[2] for name in manifest.stages if name.startswith("rollout-"))
     rows = [row for number in numbers if (row := _round(folder, manifest, number))["looks"]]
@@ -47,7 +53,7 @@ def _round(folder: Path, manifest: Manifest, number: str) -> dict[str, Any]:
         "stage": f"rollout-{number}", "policy": "", "scenes": asked + refused,
         "failed": refused + (driven.failed if driven else 0), "looks": len(trust), "unknown": sum(value is None for value in trust),
         "rejected": sum(facts["rejected"] for facts in learned) if learned else None,
-        **_spread([value for value in trust if value is not None]),
+        **_spread([value for value in trust if value is not None]), "trusted": None, "success_trusted": None,
     }  # fmt: skip
 
 
@@ -58,9 +64,11 @@ def _evaluated(outcomes: pl.DataFrame | None) -> Iterator[dict[str, Any]]:
     for (policy,), part in driven.group_by("policy", maintain_order=True):
         if not part["looks"].sum():
             continue
+        trusted = part.filter(pl.col("error") == "", pl.col("distrusted") == 0)
         yield {
             "stage": "evaluate", "policy": policy, "scenes": len(part), "failed": int((part["error"] != "").sum()),
-            "looks": int(part["looks"].sum()), "unknown": int(part["trust_unknown"].sum()), "rejected": None,
+            **{name: int(part[column].sum()) for name, column in COUNTS.items()},
+            "trusted": len(trusted), "success_trusted": trusted["success"].cast(pl.Float64).mean(),
             **_spread(part["trust"].drop_nulls().to_list()),
         }  # fmt: skip
 

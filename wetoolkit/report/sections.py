@@ -309,12 +309,14 @@ def _trust(run: Run) -> Section | None:
     table = run.trust
     if table is None or not len(table):
         return None
-    rejected, looks = int(table["rejected"].sum() or 0), int(table.filter(pl.col("rejected").is_not_null())["looks"].sum())
+    learned = table.filter(pl.col("stage") != "evaluate", pl.col("rejected").is_not_null())
+    rejected, looks = int(learned["rejected"].sum()), int(learned["looks"].sum())
     unknown = int(table["unknown"].sum())
     text = (
         f"Of what was rendered for policies with cameras. {rejected} of {looks} decisions were left out of the experience because "
         f"their pictures were not trusted enough; of {unknown} nobody told the trust, they count as trusted. Scenes that failed "
-        "(a reconstructor may refuse one) count as no score. In the evaluation the trust is the least of a drive."
+        "(a reconstructor may refuse one) count as no score. In the evaluation nothing is left out: the trust is the least of a "
+        "drive, and the success of those drives that were trusted throughout stands beside (for orientation: they are a selection)."
     )
     return Section(
         "What policies saw, and how far it can be believed", text, table.with_columns(pl.col("median", "p5", "least").round(3))

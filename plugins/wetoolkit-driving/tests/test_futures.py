@@ -22,7 +22,7 @@ from wetoolkit_driving.geometry import box_corners, ego_corners
 from wetoolkit_driving.testing import actor, pedestrian_world, scene, straight_world
 from wetoolkit_driving.types import AgentClass, World
 
-from wetoolkit.futures import SupportsFutures, futures
+from wetoolkit.futures import SupportsFutures, _title, futures
 
 NOW = 20
 
@@ -92,3 +92,4 @@ def test_eight_futures_are_one_film_and_one_sheet(tmp_path: Path) -> None:
     with Image.open(paths[1]) as sheet:
         assert sheet.size == (4 * SIZE[0], 2 * (SIZE[1] + 64))
     assert futures(Driving(), short, [], [], tmp_path) == []
+    assert _title(3, short, rows[0]) == "3: jaywalk 0\nby a0   best score 0.5"

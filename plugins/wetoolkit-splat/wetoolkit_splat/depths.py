@@ -6,6 +6,7 @@ must then be left out, although points have gaps between them.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -67,3 +68,29 @@ def with_depth(frame: Frame, points: Double) -> Frame:
     """The frame with the depths of points [N, 3] and where there may be sky."""
     depth = nearest(frame, points)
     return replace(frame, depth=torch.from_numpy(depth), sky=torch.from_numpy(maybe_sky(frame, depth)))
+
+
+def guessed(
+    frames: Sequence[Frame], count: int, rng: np.random.Generator, span: tuple[float, float], ground: float | None = None
+) -> Double:
+    """[count, 6]: where nothing was measured, points on random rays of the pictures, evenly in inverse depth over ``span`` [m].
+
+    Where there is a ``ground`` [m], no ray goes on below it, and half of those that meet it stop there.
+    """
+    found = []
+    shares = np.bincount(rng.integers(0, len(frames), count), minlength=len(frames))
+    for frame, own in zip(frames, shares, strict=True):
+        height, width = frame.image.shape[:2]
+        pixels = np.stack([rng.uniform(0, width, own), rng.uniform(0, height, own), np.ones(own)], 1)
+        pose = torch.linalg.inv(frame.world_to_camera.double()).numpy()
+        rays = pixels @ np.linalg.inv(frame.intrinsics.double().numpy()).T @ pose[:3, :3].T  # 1 m along the axis
+        meets = np.full(own, np.inf)
+        if ground is not None:
+            falls = rays[:, 2] < 0
+            meets[falls] = (ground - pose[2, 3]) / rays[falls, 2]
+        last = np.clip(meets, *span)
+        depth = 1 / rng.uniform(1 / last, 1 / span[0])
+        depth = np.where((meets < span[1]) & (rng.random(own) < 0.5), last, depth)
+        colours = frame.image.numpy()[pixels[:, 1].astype(int), pixels[:, 0].astype(int)]
+        found.append(np.concatenate([pose[:3, 3] + depth[:, None] * rays, colours], 1))
+    return np.concatenate(found)

@@ -19,8 +19,9 @@ from wetoolkit_driving.types import AgentClass, World
 from wetoolkit.errors import DataError
 from wetoolkit.types import require
 from wetoolkit_splat.clip import Body, Clip, Frame
-from wetoolkit_splat.depths import seen_by, with_depth
+from wetoolkit_splat.depths import guessed, seen_by, with_depth
 from wetoolkit_splat.graph import Track
+from wetoolkit_splat.repairs import in_time, sharp, steady
 
 Double = NDArray[np.float64]
 BACKGROUND = "background"
@@ -29,6 +30,7 @@ GROUND = 0.12  # metres above the ground that belong to it, not to the box over 
 LIMBED = {AgentClass.PEDESTRIAN: 1.1, AgentClass.BICYCLE: 1.0}  # seconds of a step, of a turn of the pedals
 FEWEST = 150  # points of a body
 SHELL = (60.0, 160.0)  # metres away: where points stand for what no lidar reached
+GUESSED = (3.0, 80.0)  # metres along the axis: nearest and farthest guess where there is no lidar
 
 
 @dataclass(frozen=True)
@@ -167,23 +169,28 @@ def surroundings(world: World, claimed: Mapping[int, Double], time: float) -> Do
 
 
 def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: int, amounts: Amounts | None = None) -> Clip:
-    """Pictures, lidar and bodies between two times [s] after the window's step 0.
+    """Pictures, lidar and bodies between two times [s] after the window's step 0. Where there is no lidar, points are guessed.
 
-    Raises ``ValidationError`` where no picture or no sweep lies between them, ``DataError`` for files that cannot be read.
+    What is wrong and was left out is counted in the clip's ``repairs``: see ``wetoolkit_splat.repairs``. Raises ``ValidationError``
+    where no picture lies between the times or all are unfit, ``DataError`` for files that cannot be read.
     """
     amounts, rng = amounts or Amounts(), np.random.default_rng(seed)
     images = [image for image in sensors.images if seconds[0] <= image.time <= seconds[1]]
     require(bool(images), f"no picture between {seconds[0]} and {seconds[1]} s", "sensors.images", "ask for another stretch")
+    world, jumps = steady(world)
+    images, repairs = in_time(world, images)
+    require(bool(images), f"no picture is where the body was at its time: {repairs}", "sensors.images", "synchronise the clocks")
     sweeps = [(time, points) for time, points in sweeps_of(sensors) if seconds[0] <= time <= seconds[1]]
-    require(bool(sweeps), "no lidar sweep", "sensors.sweeps", "give points: wetoolkit_splat.clip.Clip takes those of any source")
-    frames = frames_of(sensors, images)
-    claimed = _claimed(world, sweeps, frames)
-    known = {agent: _thinned(points, amounts.depths, rng) for agent, points in claimed.items()}
-    frames = tuple(with_depth(frame, surroundings(world, known, frame.time)) for frame in frames)
+    frames, blurred = sharp(frames_of(sensors, images))
+    claimed = _claimed(world, sweeps, frames) if sweeps else {-1: guessed(frames, amounts.background, rng, GUESSED, 0.0)}
+    if sweeps:
+        known = {agent: _thinned(points, amounts.depths, rng) for agent, points in claimed.items()}
+        frames = tuple(with_depth(frame, surroundings(world, known, frame.time)) for frame in frames)
     far = shell(frames, amounts.shell, rng)
     rest = np.concatenate([_thinned(claimed.pop(-1), amounts.background, rng), far])
     bodies = {BACKGROUND: Body(*_tensors(rest))}
-    repairs = {"bodies_with_points_on_their_box": 0, "agents_never_seen": 0}
+    repairs |= {"pictures_blurred": blurred, "steps_of_tracks_that_jump": jumps, "clips_without_lidar": int(not sweeps)}
+    repairs |= {"bodies_with_points_on_their_box": 0, "agents_never_seen": 0}
     for agent in range(len(world.agents)):
         track = track_of(world, agent)
         if track is None:

@@ -48,6 +48,9 @@ class SplatConfig(Config):
 
     dataset: str = Field(default="minitown", description="the data set whose sensors are used: that of the experiment")
     settings: dict[str, Any] = Field(default_factory=dict, description="of this data set: those of the experiment")
+    every: int = Field(
+        default=1, description="what was recorded at every so-many-th step of a window is used: each, or fewer [steps]", ge=1
+    )
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
     fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
@@ -56,6 +59,9 @@ class SplatConfig(Config):
         description="mean over pixels, on the path and 1 m beside it; a scene below is refused [1]",
         ge=0,
         le=1,
+    )
+    trust: bool = Field(
+        default=True, description="whether renders come with trust; it costs about half of a picture of 320 x 180 more"
     )
     backend: Backend = Field(default="auto", description="what renders: auto, cpu, cuda, twin")
 
@@ -78,7 +84,7 @@ class SplatScenes:
     def reconstruct(self, scenario: Scenario[World], failure: Failure | None, seed: int) -> Scene[World]:
         """The log's world and a fitted scene. ``DataError`` names a scene whose held-out pictures are worse than ``least_psnr``."""
         scene = Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
-        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit"}), seed)[:24]
+        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit", "every"}), seed)[:24]
         folder = Path(self.config.folder) / name
         if not (folder / LOOK).exists():
             self._fit(scenario, folder, seed)
@@ -105,9 +111,10 @@ class SplatScenes:
         time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
             seen = shown.render(seen_from, time, (camera,), poses, settings)
-            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
+            believed = self.config.trust and kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+        depth = torch.where(seen.alpha >= 0.5, seen.expected_depth(), 0.0)[0].cpu().numpy()
+        found = {"rgb": rgb, "depth": depth}
         if believed:
             found |= {"trust": believed.pixels, "frame_trust": np.array(believed.frame, np.float32)}
         return found
@@ -118,7 +125,8 @@ class SplatScenes:
         if facts.get("psnr", np.inf) < config.least_psnr:
             raise DataError(
                 f"held-out pictures of the fitted scene have {facts['psnr']:.1f} dB, at least {config.least_psnr} are asked for",
-                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
+                file=folder, scenario=scenario.id,
+                way_out="raise fit.steps or fit.budget, or lower least_psnr; where all scenes are bad, check intrinsics and clocks",
             )  # fmt: skip
         for where in ("trust on the path", "trust 1 m aside"):
             if facts.get(where, 1.0) < config.least_trust:
@@ -162,7 +170,7 @@ class SplatScenes:
                 "the sensors' data set is not that of the scenario", scenario=scenario.id,
                 way_out="give the reconstructor the same `dataset` and `settings` as the experiment's [dataset]",
             )  # fmt: skip
-        sensors = dataset.sensors(ref)
+        sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
         points = self.config.fit.budget // 2
         clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
@@ -176,7 +184,8 @@ class SplatScenes:
         coverages.write(folder, seen)
         write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
         trusts = trust_along(Opened(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
-        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs}).encode())
+        look = {**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs, "steps_skipped": fitted.skipped}
+        write_atomic(folder / LOOK, json.dumps(look).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
 
@@ -191,7 +200,7 @@ def opened(folder: Path) -> Opened:
     return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)  # some 7 MB each: a simulator asks for all scenes of its chunk in turn
 def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())
