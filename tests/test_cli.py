@@ -102,13 +102,13 @@ def test_other_errors_are_not_hidden(monkeypatch):
 def test_plugins_lists_all_and_filters(wetool):
     _, out, _ = wetool("plugins", "--json")
     rows = json.loads(out)
-    assert len(rows) == 13 and {row["state"] for row in rows} == {"ok"}
+    assert len(rows) == 16 and {row["state"] for row in rows} == {"ok"}
     columns = ("kind", "name", "domain", "distribution", "version", "state", "needs", "summary", "reason", "remedy")
     assert tuple(rows[0]) == columns
     _, out, _ = wetool("plugins", "executor", "--json")
     assert [row["name"] for row in json.loads(out)] == ["process", "serial"]
     _, out, _ = wetool("plugins", "--domain", "toy", "--distribution", TOY, "--json")
-    assert len(json.loads(out)) == 11
+    assert len(json.loads(out)) == 14
     _, out, _ = wetool("plugins", "--faulty", "--json")
     assert json.loads(out) == []
     code, out, _ = wetool("plugins")

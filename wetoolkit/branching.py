@@ -23,6 +23,7 @@ from wetoolkit.kinds import Policy, SupportsBranch
 from wetoolkit.pipeline import BASE, POST
 from wetoolkit.policies import load_policy
 from wetoolkit.record import Drive, drives, stamped, state_hash
+from wetoolkit.sight import shown
 from wetoolkit.store import canonical, file_digest, key_of, read_block, read_bytes, read_facts, write_block, write_table
 from wetoolkit.types import Array, Rollout, Scene, Step, require
 from wetoolkit.work import Failed, Made, Session, attempt, derive, file_made, is_block
@@ -252,6 +253,7 @@ def _in_its_world(
     return replace(
         rollout, clock=rollout.clock.at(record.clock.now), settings={**rollout.settings, "branch": "in its world"},
         decisions=joined("decisions"), plans=joined("plans"), choices=joined("choices"), log_probs=joined("log_probs"),
+        **shown([*map(record.glimpsed, range(count)), *map(rollout.glimpsed, range(len(rollout.decisions)))]),
     )  # fmt: skip
 
 

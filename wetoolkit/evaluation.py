@@ -7,7 +7,7 @@ tell) and ``error`` (the reason where there is no score; such items are counted,
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -115,24 +115,33 @@ def _numbers(interval: statistics.Interval, name: str) -> dict[str, Any]:
 
 
 def compare(
-    outcomes: pl.DataFrame, baseline: str, pairs: Iterable[tuple[str, str]] = (), *, seed: int, level: float = 0.95
+    outcomes: pl.DataFrame,
+    baseline: str,
+    pairs: Iterable[tuple[str, str]] = (),
+    *,
+    seed: int,
+    level: float = 0.95,
+    apart: Collection[str] = (),
 ) -> pl.DataFrame:
-    """Every policy against ``baseline``, and the ``pairs`` (a, b) besides, over the items and seeds both were scored on.
+    """Every policy but those ``apart`` against ``baseline``, and the ``pairs`` (a, b), over the items and seeds scored for both.
 
     The p-value is of sign flips at log level; ``p_mcnemar`` (mid-p, scenes taken as independent) stands beside it for successes.
-    ``p_holm`` is adjusted over the comparisons of one measure (a family: one question put to several pairs). The verdict is drawn
-    at ``p_holm`` < 1 - level; for terms, whose good direction the core does not know, it is "higher" or "lower".
+    ``p_holm`` is adjusted over the comparisons of one measure (a family: one question put to several pairs); pairs with one that is
+    ``apart`` are a family of their own. The verdict is drawn at ``p_holm`` < 1 - level; for terms, whose good direction the core
+    does not know, it is "higher" or "lower".
     """
     table = check(outcomes)
     policies = table["policy"].unique(maintain_order=True).to_list()
-    wanted = list(dict.fromkeys([*((name, baseline) for name in policies if name != baseline), *pairs]))
+    wanted = list(dict.fromkeys([*((name, baseline) for name in policies if name not in (baseline, *apart)), *pairs]))
     for name in (baseline, *(name for pair in wanted for name in pair)):
         if name not in policies:
             raise UnknownName("policy", name, policies, where="the comparisons")
     rows: list[dict[str, Any]] = []
     for names, group in _groups(_long(table)):
-        found = [row for pair in wanted if (row := _difference(group, *pair, seed, level)) is not None]
-        rows += [{**names, **row} for row in _judged(found, names["measure"], level)]
+        for beside in (False, True):
+            family = [pair for pair in wanted if bool(set(pair) & set(apart)) == beside]
+            found = [row for pair in family if (row := _difference(group, *pair, seed, level)) is not None]
+            rows += [{**names, **row} for row in _judged(found, names["measure"], level)]
     return pl.DataFrame(rows, schema=_COMPARISON)
 
 

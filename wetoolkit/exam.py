@@ -8,7 +8,9 @@ from functools import partial
 from typing import Any
 
 from wetoolkit.errors import ValidationError
-from wetoolkit.jobs import Loader, acted, finish, present, rebuild, varied
+from wetoolkit.jobs import Loader, acted, finish, rebuild, varied
+from wetoolkit.kinds import SupportsRender
+from wetoolkit.latency import Sample, Stopwatch
 from wetoolkit.record import Drive, drives, stamped
 from wetoolkit.types import Ref, Scenario, Scene, Scores, Step, require
 from wetoolkit.work import Chunk, Failed, attempt, derive, together
@@ -22,6 +24,12 @@ class Trial:
     split: str
     mode: str  # "open" or "closed"
     refs: tuple[Ref, ...]
+    scenes: str = ""  # whose scenes are driven in: one of ``evaluate.reconstructors``; "": the experiment's own
+
+    @property
+    def entrant(self) -> str:
+        """The name that its results go by."""
+        return f"{self.policy} in {self.scenes}" if self.scenes else self.policy
 
     def item(self, row: int) -> Trial:
         """The exam on one of them."""
@@ -44,8 +52,10 @@ class Result:
     terms: Mapping[str, float] = field(default_factory=dict)  # those the data can tell
     error: str = ""
     drive: Drive | None = None  # closed loop only
+    scenes: str = ""  # as in its Trial
 
 
+RECONSTRUCTORS = "evaluate.reconstructors"  # roles of those whose scenes are driven in besides
 Judged = tuple[Scores, Sequence[Drive | None]]
 
 
@@ -62,24 +72,28 @@ class EvaluateJob:
     domain: Any
     policies: Mapping[str, Any]
     reward: Any
-    reconstructor: Any
+    reconstructors: Mapping[str, Any]  # "" is the experiment's own
     simulator: Any
     behaviour: Any
     horizon: float | None
     seeds: Sequence[int]
     seed: int
     steps: Mapping[str, Step]  # role -> its link
+    renderers: Mapping[Step, SupportsRender] = field(default_factory=dict)
 
-    def __call__(self, chunk: Chunk) -> None:
-        """A Trial -> Results."""
+    def __call__(self, chunk: Chunk) -> list[Sample]:
+        """A Trial -> Results. Answers how long policy and renderers took in closed loop."""
         trial: Trial = chunk.payload
         failed: list[Failed] = []
         scenarios = self.loader.all(trial.refs, failed, "evaluate")
-        judge = self._drive if trial.mode == "closed" else self._plan
-        results = []
+        results, samples = [], []
         for seed in seeds_of(trial.mode, self.seeds):
-            results += self._judged(trial, seed, scenarios, partial(judge, name=trial.policy, seed=seed), failed)
-        finish(chunk, results, [replace(row, id=f"{trial.policy}: {row.id}") for row in failed])
+            watch = Stopwatch(trial.entrant)
+            judge = partial(self._drive, watch=watch) if trial.mode == "closed" else self._plan
+            results += self._judged(trial, seed, scenarios, partial(judge, trial=trial, seed=seed), failed)
+            samples += watch.samples()
+        finish(chunk, results, [replace(row, id=f"{trial.entrant}: {row.id}") for row in failed])
+        return samples
 
     def _judged(
         self, trial: Trial, seed: int, scenarios: Sequence[Scenario[Any]], judge: Callable[..., Judged], failed: list[Failed]
@@ -107,17 +121,19 @@ class EvaluateJob:
         told = {name: term.values for name, term in scores.terms.items() if term.available}
         return [
             Result(
-                trial.policy, trial.split, trial.mode, s.id, s.log, seed, str(scores.metric), float(scores.total[row]),
+                trial.entrant, trial.split, trial.mode, s.id, s.log, seed, str(scores.metric), float(scores.total[row]),
                 bool(scores.success[row]), {name: float(values[row]) for name, values in told.items()}, drive=driven[row],
+                scenes=trial.scenes,
             )
             for row, s in enumerate(scenarios)
         ]  # fmt: skip
 
     def _broken(self, trial: Trial, ref: Ref, seed: int, reason: str) -> Result:
-        return Result(trial.policy, trial.split, trial.mode, ref.id, ref.log, seed, str(self.reward.metric), error=reason)
+        metric = str(self.reward.metric)
+        return Result(trial.entrant, trial.split, trial.mode, ref.id, ref.log, seed, metric, error=reason, scenes=trial.scenes)
 
-    def _plan(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Judged:
-        policy, situations = self.policies[name], [present(s) for s in scenarios]
+    def _plan(self, scenarios: Sequence[Scenario[Any]], trial: Trial, seed: int) -> Judged:
+        policy, situations = self.policies[trial.policy], [s.situation() for s in scenarios]
         plan = policy.act(self.domain.observe(situations, policy.spec), derive(self.seed, "open", seed))
         plan.validate(self.domain.plan, len(situations))
         scores: Scores = self.reward.score(situations, plan.trajectories[:, None])
@@ -127,18 +143,20 @@ class EvaluateJob:
         scores = replace(scores, total=scores.total[:, 0], success=scores.success[:, 0], terms=terms)
         return scores, [None] * len(situations)
 
-    def _drive(self, scenarios: Sequence[Scenario[Any]], name: str, seed: int) -> Judged:
-        scenes = [self._scene(scenario, seed) for scenario in scenarios]
+    def _drive(self, scenarios: Sequence[Scenario[Any]], trial: Trial, seed: int, watch: Stopwatch) -> Judged:
+        scenes = [self._scene(scenario, seed, trial.scenes) for scenario in scenarios]
         seeds = [derive(self.seed, "closed", seed, scene.id) for scene in scenes]
-        rollouts = acted(self.simulator, self.policies[name], name, [self.steps["simulator"]], scenes, seeds, self.horizon)
+        simulator, policy = watch.simulator(self.simulator, self.renderers), watch.policy(self.policies[trial.policy])
+        rollouts = acted(simulator, policy, trial.policy, [self.steps["simulator"]], scenes, seeds, self.horizon)
         scores: Scores = self.reward.judge(rollouts)
         scores.validate()
         require(scores.total.shape == (len(rollouts),), f"shape {scores.total.shape}", "scores.total", "one each")
         metric = stamped(scores.metric, self.simulator, self.horizon)
         return replace(scores, metric=metric), drives(self.reward, rollouts, scores.success)
 
-    def _scene(self, scenario: Scenario[Any], seed: int) -> Scene[Any]:
-        scene = rebuild(self.reconstructor, self.steps["reconstructor"], scenario, None, derive(self.seed, "closed", seed))
+    def _scene(self, scenario: Scenario[Any], seed: int, by: str) -> Scene[Any]:
+        link = self.steps[f"{RECONSTRUCTORS}.{by}" if by else "reconstructor"]
+        scene = rebuild(self.reconstructors[by], link, scenario, None, derive(self.seed, "closed", seed))
         if self.behaviour is None:
             return scene
         found = varied(self.behaviour, self.steps["evaluate.behaviour"], scene, 1, derive(self.seed, "closed", seed, scene.id))

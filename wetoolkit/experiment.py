@@ -19,7 +19,7 @@ from pydantic import ValidationError as PydanticError
 from wetoolkit.component import ANY, Kind
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, UnknownName
-from wetoolkit.kinds import SupportsReaction, SupportsReactors
+from wetoolkit.kinds import SupportsReaction, SupportsReactors, SupportsRender, SupportsRenderers
 from wetoolkit.types import Step
 
 if TYPE_CHECKING:
@@ -75,6 +75,15 @@ class Frames(Config):
     common_per_hard: float = Field(default=1.0, ge=0, description="common log frames for each hard one, from the same logs")
     rollout_stride: int = Field(default=1, ge=1, description="use every n-th decision of a rollout")
     terms: bool = Field(default=True, description="keep the reward's terms beside its total")
+    least_trust: float = Field(
+        default=0.0,
+        ge=0,
+        le=1,
+        description="decisions of rollouts whose pictures are trusted less are left out (not known: 1)",
+    )
+    reject: Literal["decision", "rest"] = Field(
+        default="decision", description="what is left out with such a decision: it alone, or the rest of its rollout as well"
+    )
     memory: int = Field(default=1024, ge=1, description="experience held in memory while training [MiB]")
 
 
@@ -92,6 +101,10 @@ class Evaluate(Config):
         default=None, description="policy-independent miner that picks the rare scenes of the rare split"
     )
     policies: tuple[str, ...] = Field(default=(), description="further policies by name, with their default configs")
+    reconstructors: dict[str, Part] = Field(
+        default_factory=dict,
+        description="further reconstructors: the base and the last policy are driven in their scenes too, and compared by pairs",
+    )
 
 
 class Experiment(Config):
@@ -283,6 +296,7 @@ class Parts:
         ]  # fmt: skip
         found += [(f"behaviour.{i}", "behaviour", part) for i, part in enumerate(e.behaviour)]
         found += [(f"controls.{name}", "algorithm", part) for name, part in e.controls.items()]
+        found += [(f"evaluate.reconstructors.{name}", "reconstructor", part) for name, part in e.evaluate.reconstructors.items()]
         found += [(f"evaluate.policies.{name}", "policy", Part(use=name)) for name in e.evaluate.policies]
         return [(role, kind, part) for role, kind, part in found if part is not None]
 
@@ -298,12 +312,18 @@ class Parts:
         """A fresh instance of the part of a role."""
         kind, part = self._roles[role]
         built = self.registry.build(kind, part.use, part.settings)
-        return built.with_reactors(self._reactors()) if isinstance(built, SupportsReactors) else built
+        built = built.with_reactors(self._reactors()) if isinstance(built, SupportsReactors) else built
+        return built.with_renderers(self.renderers()) if isinstance(built, SupportsRenderers) else built
 
     def _reactors(self) -> dict[Step, SupportsReaction]:
         """The experiment's behaviours that can move others in closed loop, by their Lineage links."""
         found = {self.step(role): self.build(role) for role, kind, _ in self.named() if kind == "behaviour"}
         return {step: part for step, part in found.items() if isinstance(part, SupportsReaction)}
+
+    def renderers(self) -> dict[Step, SupportsRender]:
+        """The experiment's reconstructors that can show their scenes, by their Lineage links."""
+        found = {self.step(role): self.build(role) for role, kind, _ in self.named() if kind == "reconstructor"}
+        return {step: part for step, part in found.items() if isinstance(part, SupportsRender)}
 
     def step(self, role: str, seed: int | None = None) -> Step:
         """The Lineage link of a role: component, distribution, hash of its whole config, seed."""

@@ -29,11 +29,17 @@ def check_film(domain: Any) -> None:
     if not isinstance(domain, SupportsFilm):
         way_out = "give it a method frames (wetoolkit.kinds.SupportsFilm), or leave --video out"
         raise PluginError(f"the domain {getattr(domain, 'name', '?')!r} draws no films", way_out=way_out)
+    check_packages()
+
+
+def check_packages() -> None:
+    """``PluginError`` unless the packages that write films and pictures are there."""
     for package in ("imageio_ffmpeg", "PIL"):
-        _needed(package)
+        needed(package)
 
 
-def _needed(package: str) -> Any:
+def needed(package: str) -> Any:
+    """A module of the extra ``video``; ``PluginError`` says how to install it where it is not there."""
     try:
         return importlib.import_module(package)
     except ImportError as error:
@@ -61,7 +67,7 @@ def _still(rollout: Rollout[Any], events: Sequence[Event]) -> int:
 
 def write_film(path: Path, pictures: Iterable[Array], rate: float) -> int:
     """Write pictures [H, W, 3] uint8 of one even size as an H.264 mp4, ``rate`` a second; whole or not at all. Returns how many."""
-    program = str(_needed("imageio_ffmpeg").get_ffmpeg_exe())
+    program = str(needed("imageio_ffmpeg").get_ffmpeg_exe())
     rest = iter(pictures)
     first = next(rest, None)
     require(first is not None, "there are no pictures", "frames", "film at least one step")
@@ -110,7 +116,7 @@ def _size(picture: Array) -> tuple[int, int]:
 def write_sheet(path: Path, stills: Sequence[Array], columns: int = 2) -> None:
     """Write stills [H, W, 3] of one size side by side as a png."""
     require(bool(stills), "there are no stills", "stills", "give at least one")
-    image = _needed("PIL.Image")
+    image = needed("PIL.Image")
     height, width = stills[0].shape[:2]
     columns = min(columns, len(stills))
     sheet = np.full((math.ceil(len(stills) / columns) * height, columns * width, 3), 255, np.uint8)
@@ -123,4 +129,4 @@ def write_sheet(path: Path, stills: Sequence[Array], columns: int = 2) -> None:
     temporary.replace(path)
 
 
-__all__ = ["check_film", "film", "write_film", "write_sheet"]
+__all__ = ["check_film", "check_packages", "film", "needed", "write_film", "write_sheet"]

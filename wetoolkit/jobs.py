@@ -7,19 +7,23 @@ whatever it raises is recorded with the part's name, its distribution and the it
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import numpy as np
 
 from wetoolkit.experience import join, write_shard
+from wetoolkit.kinds import SupportsRender
+from wetoolkit.latency import Sample, Stopwatch
+from wetoolkit.sight import sighted
 from wetoolkit.store import write_block
 from wetoolkit.types import (
     Array,
     Decisions,
     Failure,
     Float,
+    Int,
     ObservationSpec,
     Ref,
     Rollout,
@@ -33,9 +37,10 @@ from wetoolkit.types import (
 from wetoolkit.work import Chunk, Failed, attempt, derive, together
 
 
-def finish(chunk: Chunk, values: Sequence[Any], failed: Sequence[Failed]) -> None:
-    """Write a chunk's values, their ids and logs, and what failed."""
+def finish(chunk: Chunk, values: Sequence[Any], failed: Sequence[Failed], more: Mapping[str, Any] | None = None) -> None:
+    """Write a chunk's values, their ids and logs, what failed, and ``more`` facts."""
     facts = {
+        **(more or {}),
         "ids": [getattr(value, "id", "") for value in values],
         "logs": [getattr(value, "log", "") for value in values],
         "failed": [asdict(row) for row in failed],
@@ -49,6 +54,7 @@ class Loader:
 
     dataset: Any
     step: Step
+    domain: Any = None  # reads recorded pictures, where it can
 
     def load(self, ref: Ref) -> Scenario[Any]:
         """One scenario; ``ValidationError`` where it is not the one that was asked for."""
@@ -57,17 +63,11 @@ class Loader:
         require((scenario.id, scenario.log) == (ref.id, ref.log), f"loaded {scenario.id!r}", "scenario.id", f"return {ref.id!r}")
         if not scenario.lineage.steps:
             scenario = replace(scenario, lineage=scenario.lineage.then(self.step))
-        return scenario
+        return sighted(scenario, self.dataset, self.domain)
 
     def all(self, refs: Sequence[Ref], failed: list[Failed], stage: str) -> list[Scenario[Any]]:
         """Those that can be loaded."""
         return [s for ref in refs for s in attempt(failed, stage, ref.id, ref.log, self.step, partial(self.load, ref))]
-
-
-def present(scenario: Scenario[Any], step: int | None = None) -> Situation[Any]:
-    """A scenario at its present step, or at another."""
-    at = scenario.clock.now if step is None else step
-    return Situation(scenario.id, scenario.log, scenario.world, at)
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ class Demonstrate:
     def __call__(self, chunk: Chunk) -> None:
         """Refs -> one shard."""
         failed: list[Failed] = []
-        situations = [present(s) for s in self.loader.all(chunk.payload, failed, "demonstrations")]
+        situations = [s.situation() for s in self.loader.all(chunk.payload, failed, "demonstrations")]
 
         def alone(situation: Situation[Any]) -> list[Any]:
             return attempt(
@@ -105,15 +105,15 @@ def decisions(
     taken: Mapping[str, Array] | None = None,
     terms: bool = False,
 ) -> Decisions[Any]:
-    """Situations as a validated block. Log frames (source 0) carry the expert; ``taken``: choice and log_prob [B] of rollouts."""
+    """A validated block of situations. Log frames (source 0) carry the expert; ``taken``: choice, log_prob, trust [B] of others."""
     count = len(situations)
     observation = domain.observe(situations, spec)
     expert, known = np.zeros((count, *domain.plan.shape), np.float32), np.zeros(count, np.bool_)
     if source == 0 and count:
         expert, known = domain.demonstrate(situations)
-    taken = taken or {"choice": np.full(count, -1, np.int64), "log_prob": np.zeros(count, np.float64)}
+    taken = {"choice": np.full(count, -1, np.int64), "log_prob": np.zeros(count), "trust": np.ones(count), **(taken or {})}
     block = Decisions(
-        observation=observation,
+        observation=replace(observation, trust=None, trust_known=None),
         source=np.full(count, source, np.int64),
         round=np.full(count, number, np.int64),
         expert=np.where(known[:, None, None], expert, 0).astype(np.float32),
@@ -124,14 +124,15 @@ def decisions(
         terms={name: term.values.astype(np.float32) for name, term in scores.terms.items()} if scores and terms else {},
         ids=tuple(s.id for s in situations),
         logs=tuple(s.log for s in situations),
+        trust=np.asarray(taken["trust"], np.float64),
     )
     block.validate()
     return block
 
 
-def keep(chunk: Chunk, blocks: Sequence[Decisions[Any]], failed: Sequence[Failed]) -> None:
-    """Write blocks as one shard; of no rows where there is none."""
-    write_shard(chunk.path, join(blocks) if blocks else None, {"failed": [asdict(row) for row in failed]})
+def keep(chunk: Chunk, blocks: Sequence[Decisions[Any]], failed: Sequence[Failed], more: Mapping[str, Any] | None = None) -> None:
+    """Write blocks as one shard, of no rows where there is none, and ``more`` facts."""
+    write_shard(chunk.path, join(blocks) if blocks else None, {**(more or {}), "failed": [asdict(row) for row in failed]})
 
 
 @dataclass(frozen=True)
@@ -246,21 +247,32 @@ class RolloutJob:
     name: str
     steps: tuple[Step, Step]  # of the policy, of the simulator
     seed: int
+    renderers: Mapping[Step, SupportsRender] = field(default_factory=dict)
 
-    def __call__(self, chunk: Chunk) -> None:
-        """A file of Scenes -> Rollouts."""
+    def __call__(self, chunk: Chunk) -> list[Sample]:
+        """A file of Scenes -> Rollouts. Answers how long policy and renderers took."""
         failed: list[Failed] = []
         scenes = chunk.payload.read(Scene, self.world)
+        watch = Stopwatch(self.name)
+        simulator, policy = watch.simulator(self.simulator, self.renderers), watch.policy(self.policy)
+
+        def drive(scenes: Sequence[Scene[Any]]) -> list[Rollout[Any]]:
+            seeds = [derive(self.seed, "rollout", scene.id) for scene in scenes]
+            return acted(simulator, policy, self.name, self.steps, scenes, seeds, None)
 
         def alone(scene: Scene[Any]) -> list[Rollout[Any]]:
-            found = attempt(failed, "rollout", scene.id, scene.log, self.steps[1], lambda: self._drive([scene]))
+            found = attempt(failed, "rollout", scene.id, scene.log, self.steps[1], lambda: drive([scene]))
             return [rollout for rollouts in found for rollout in rollouts]
 
-        finish(chunk, together(scenes, self._drive, alone), failed)
+        rollouts = together(scenes, drive, alone)
+        finish(chunk, rollouts, failed, {"trust": trust_of(rollouts)})
+        return watch.samples()
 
-    def _drive(self, scenes: Sequence[Scene[Any]]) -> list[Rollout[Any]]:
-        seeds = [derive(self.seed, "rollout", scene.id) for scene in scenes]
-        return acted(self.simulator, self.policy, self.name, self.steps, scenes, seeds, None)
+
+def trust_of(rollouts: Sequence[Rollout[Any]]) -> list[float | None]:
+    """Trust of every decision at which pictures were seen; None where it is not known."""
+    pairs = [pair for r in rollouts if r.images for pair in zip(r.trust.tolist(), r.trust_known.tolist(), strict=True)]
+    return [round(trust, 6) if known else None for trust, known in pairs]
 
 
 def acted(
@@ -323,24 +335,36 @@ class Scoring:
 
 @dataclass(frozen=True)
 class RolloutFrames(Scoring):
-    """Decisions of rollouts."""
+    """Decisions of rollouts, those left out whose pictures are not trusted."""
 
     stride: int
+    least_trust: float = 0.0
+    rest: bool = False  # what comes after such a decision is left out as well
 
     def __call__(self, chunk: Chunk) -> None:
         """A file of Rollouts -> one shard."""
         failed: list[Failed] = []
         rollouts = chunk.payload.read(Rollout, self.domain.world)
         blocks = []
+        asked = sum(len(range(0, len(rollout.decisions), self.stride)) for rollout in rollouts)
+        rejected = sum(len(self.rows(rollout, kept=False)) for rollout in rollouts)
         for rollout in rollouts:
             found = attempt(failed, "experience", rollout.id, rollout.log, self.step, partial(self._frames, rollout))
-            blocks += [block for part in found for block in part]
-        keep(chunk, blocks, failed)
+            blocks += [block for part in found for block in part if block.size]
+        keep(chunk, blocks, failed, {"asked": asked, "rejected": rejected})
+
+    def rows(self, rollout: Rollout[Any], kept: bool = True) -> Int:
+        """Which decisions of a rollout are learned from, or are left out because they are not trusted."""
+        good = rollout.trust >= self.least_trust
+        good = np.logical_and.accumulate(good) if self.rest else good
+        rows = np.arange(0, len(good), self.stride)
+        picked: Int = rows[good[rows] == kept]
+        return picked
 
     def _frames(self, rollout: Rollout[Any]) -> list[Decisions[Any]]:
-        rows = slice(None, None, self.stride)
-        taken = {"choice": rollout.choices[rows], "log_prob": rollout.log_probs[rows]}
-        return self.block(rollout.situations()[rows], 1, taken)
+        rows, situations = self.rows(rollout), rollout.situations()
+        taken = {"choice": rollout.choices[rows], "log_prob": rollout.log_probs[rows], "trust": rollout.trust[rows]}
+        return self.block([situations[row] for row in rows], 1, taken) if len(rows) else []
 
 
 @dataclass(frozen=True)
@@ -355,7 +379,7 @@ class LogFrames(Scoring):
         situations = []
         for frame in chunk.payload:
             for scenario in self.loader.all([frame.ref], failed, "experience"):
-                situation = present(scenario, frame.step)
+                situation = scenario.situation(frame.step)
                 situations.append(replace(situation, id=f"{scenario.id}@{situation.step}"))
 
         def alone(situation: Situation[Any]) -> list[Decisions[Any]]:

@@ -122,4 +122,4 @@ def block_payloads(paths: Sequence[Path]) -> list[Payload]:
 
 def loader(session: Session) -> Loader:
     """The experiment's data set, ready to load scenarios with their Lineage."""
-    return Loader(session.parts.build("dataset"), session.parts.step("dataset"))
+    return Loader(session.parts.build("dataset"), session.parts.step("dataset"), session.parts.domain)

@@ -13,7 +13,7 @@ import numpy as np
 import polars as pl
 
 from wetoolkit.errors import DataError
-from wetoolkit.exam import EvaluateJob, Result, Trial, seeds_of
+from wetoolkit.exam import RECONSTRUCTORS, EvaluateJob, Result, Trial, seeds_of
 from wetoolkit.jobs import (
     MineJob,
 )
@@ -34,6 +34,7 @@ class Entrant:
     name: str
     made: Made | None = None
     role: str = ""
+    scenes: str = ""  # whose scenes it is driven in, closed loop only; "": those of the experiment's reconstructor
 
 
 def pick_rare(session: Session, listed: Made) -> Made:
@@ -78,17 +79,19 @@ def evaluate(session: Session, listed: Made, entrants: Sequence[Entrant]) -> Mad
     parts, e = session.parts, session.experiment
     picked = pick_rare(session, listed)
     entrants = _present(session, entrants)
-    roles = ["dataset", "reconstructor", "simulator", "evaluate.reward"]
+    others = [f"{RECONSTRUCTORS}.{name}" for name in e.evaluate.reconstructors]
+    roles = ["dataset", "reconstructor", "simulator", "evaluate.reward", *others]
     roles += ["evaluate.behaviour"] if parts.has("evaluate.behaviour") else []
 
     def make(work: Work) -> list[Path]:
         def job() -> EvaluateJob:
             behaviour = parts.build("evaluate.behaviour") if parts.has("evaluate.behaviour") else None
-            policies = {entrant.name: _entrant(session, entrant) for entrant in entrants}
+            policies = {entrant.name: _entrant(session, entrant) for entrant in entrants if not entrant.scenes}
+            builders = {name.removeprefix(f"{RECONSTRUCTORS}."): parts.build(name) for name in others}
             return EvaluateJob(
-                loader(session), parts.domain, policies, parts.build("evaluate.reward"), parts.build("reconstructor"),
-                parts.build("simulator"), behaviour, e.evaluate.horizon, e.evaluate.seeds, e.seed,
-                {role: parts.step(role) for role in roles},
+                loader(session), parts.domain, policies, parts.build("evaluate.reward"),
+                {"": parts.build("reconstructor"), **builders}, parts.build("simulator"), behaviour, e.evaluate.horizon,
+                e.evaluate.seeds, e.seed, {role: parts.step(role) for role in roles}, parts.renderers(),
             )  # fmt: skip
 
         trials = _trials(session, picked, entrants)
@@ -102,15 +105,15 @@ def evaluate(session: Session, listed: Made, entrants: Sequence[Entrant]) -> Mad
             write_table(session.store.path("tables", f"{name}.parquet"), table)
         return [*paths, *(session.store.path("tables", f"{name}.parquet") for name in made)]
 
-    settings = [e.evaluate.model_dump(mode="json"), [(entrant.name, entrant.role) for entrant in entrants]]
-    inputs = [picked, *(entrant.made for entrant in entrants if entrant.made)]
+    settings = [e.evaluate.model_dump(mode="json"), [(entrant.name, entrant.role, entrant.scenes) for entrant in entrants]]
+    inputs = [picked, *(entrant.made for entrant in entrants if entrant.made and not entrant.scenes)]
     return session.stage("evaluate", make, of="evaluate", roles=roles, inputs=inputs, settings=settings)
 
 
 def _present(session: Session, entrants: Sequence[Entrant]) -> list[Entrant]:
     """The policies there are; a single `wetool evaluate` may come before some of them, and says so."""
     for entrant in entrants:
-        if entrant.made and entrant.made.missing:
+        if entrant.made and entrant.made.missing and not entrant.scenes:
             session.watch.note(f"evaluate: without {entrant.name!r}: {entrant.made.missing}")
     return [entrant for entrant in entrants if not (entrant.made and entrant.made.missing)]
 
@@ -120,15 +123,17 @@ def _entrant(session: Session, entrant: Entrant) -> Any:
 
 
 def _trials(session: Session, picked: Made, entrants: Sequence[Entrant]) -> list[Payload]:
-    """Every policy, split and mode in the experiment's chunks."""
+    """Every split, mode and policy in the experiment's chunks. A policy's chunks follow each other, so that workers do not rebuild
+    the same scenes at the same time."""
     found = []
     for split in ("common", "rare"):
-        modes = ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]
-        for part in ref_chunks(session, refs_of(picked, split)):
-            for mode in modes:
-                for entrant in entrants:
-                    identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
-                    trial = Trial(entrant.name, split, mode, part.content)
+        parts = ref_chunks(session, refs_of(picked, split))
+        for mode in ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]:
+            for entrant in (entrant for entrant in entrants if mode == "closed" or not entrant.scenes):
+                identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
+                identity += [entrant.scenes] if entrant.scenes else []
+                for part in parts:
+                    trial = Trial(entrant.name, split, mode, part.content, entrant.scenes)
                     found.append(Payload([*identity, split, mode, part.key], trial, part.ids, part.logs))
     return found
 
@@ -137,12 +142,24 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error.
 
     For what was driven ``state`` is the hash of the simulated state, ``seconds`` how long it was watched and ``failed_at`` when it
-    failed (null for a success).
+    failed (null for a success); ``looks`` are the decisions with pictures, ``trust`` is the least of theirs (null where none is
+    known), ``trust_unknown`` counts those that nobody vouched for, ``distrusted`` those below [frames] least_trust. ``scenes``
+    names one of [evaluate.reconstructors]; "" is the experiment's own.
     """
     found = {key_of_result(result): result for result in results}
     seeds = session.experiment.evaluate.seeds
     asked = [
-        Result(t.policy, t.split, t.mode, ref.id, ref.log, seed, "", error="its worker was lost, see tables/failed.parquet")
+        Result(
+            t.entrant,
+            t.split,
+            t.mode,
+            ref.id,
+            ref.log,
+            seed,
+            "",
+            error="its worker was lost, see tables/failed.parquet",
+            scenes=t.scenes,
+        )
         for t in trials
         for seed in seeds_of(t.mode, seeds)
         for ref in t.refs
@@ -150,9 +167,11 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     all_ = [found.get(key_of_result(result), result) for result in asked]
     terms = sorted({name for result in all_ for name in result.terms})
     labels = _labels(session)
-    rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in all_]
+    least = session.experiment.frames.least_trust
+    rows = [{**_row(result, terms, least), "label": labels.get(result.id, "")} for result in all_]
     kinds = dict.fromkeys(["policy", "split", "mode", "id", "log"], pl.String) | {"seed": pl.Int64, "metric": pl.String}
     kinds |= {"total": pl.Float64, "success": pl.Boolean, "seconds": pl.Float64, "failed_at": pl.Float64, "state": pl.String}
+    kinds |= {"scenes": pl.String, "looks": pl.Int64, "trust": pl.Float64, "trust_unknown": pl.Int64, "distrusted": pl.Int64}
     kinds |= dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
     return pl.DataFrame(rows, schema={**kinds, "error": pl.String, "label": pl.String}, orient="row")
 
@@ -162,8 +181,8 @@ def key_of_result(result: Result) -> tuple[str, str, str, str, int]:
     return result.policy, result.split, result.mode, result.id, result.seed
 
 
-def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
-    names = ("policy", "split", "mode", "id", "log", "seed", "metric", "error")
+def _row(result: Result, terms: Sequence[str], least: float) -> dict[str, Any]:
+    names = ("policy", "split", "mode", "id", "log", "seed", "metric", "scenes", "error")
     scored, drive = not result.error, result.drive
     return {
         **{name: getattr(result, name) for name in names},
@@ -172,6 +191,10 @@ def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
         "seconds": drive.seconds if drive else None,
         "failed_at": drive.failed_at if drive and not math.isnan(drive.failed_at) else None,
         "state": drive.state if drive else "",
+        "looks": len(drive.trust) if drive else None,
+        "trust": float(drive.trust[drive.trust_known].min()) if drive and drive.trust_known.any() else None,
+        "trust_unknown": int((~drive.trust_known).sum()) if drive else None,
+        "distrusted": int((drive.trust < least).sum()) if drive else None,
         **{f"term.{name}": result.terms.get(name) if scored else None for name in terms},
     }
 

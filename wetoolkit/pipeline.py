@@ -14,12 +14,14 @@ import polars as pl
 from wetoolkit import listing, measure, stages, training
 from wetoolkit.errors import ConfigError, DataError
 from wetoolkit.evaluation import compare, summarise
+from wetoolkit.exam import Trial
 from wetoolkit.experiment import Experiment, Parts, dump_toml
 from wetoolkit.measure import Entrant
 from wetoolkit.progress import Silent, Watch
 from wetoolkit.registry import Registry
 from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
 from wetoolkit.survival import curves
+from wetoolkit.trust import trust_table
 from wetoolkit.work import Done, Failed, Made, Session, data_of, file_made, is_block
 
 FINAL = ("outcomes", "results", "comparisons", "survival", "failed")  # tables of a finished run
@@ -63,6 +65,7 @@ def run(
 def rounds(session: Session) -> None:
     """The loop."""
     e = session.experiment
+    stages.check_sight(session)
     listed = listing.index(session)
     stages.check_given(session, listed)
     base = policy = training.pretrain(session, listed)
@@ -82,10 +85,14 @@ def rounds(session: Session) -> None:
         }
         entrants.append(Entrant(POST if number == e.rounds else f"round-{number}", policy))
 
+    for name in e.evaluate.reconstructors:
+        entrants += [Entrant(BASE, base, scenes=name), Entrant(POST, policy, scenes=name)]
     entrants += [Entrant(name, control) for name, control in controls.items()]
     entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
     outcomes = measure.evaluate(session, listed, entrants)
     write_tables(session, outcomes)
+    seen = trust_table(session.store.folder, session.store.manifest, read_table(outcomes.paths[-1]))
+    write_table(session.store.path("tables", "trust.parquet"), seen)
     write_table(session.store.path("tables", "recall.parquet"), measure.recall_table(session, listed))
 
 
@@ -97,13 +104,18 @@ def write_tables(session: Session, outcomes: Made) -> None:
         reasons = table["error"].value_counts(sort=True)["error"].to_list()
         raise DataError(f"none of {len(table)} evaluation items has a score: {reasons[:1]}", way_out="see tables/outcomes.parquet")
     seed, store = session.experiment.seed, session.store
-    pairs = [(POST, name) for name in session.experiment.controls]
+    e = session.experiment
+    pairs = [(POST, name) for name in e.controls]
+    for scenes in e.evaluate.reconstructors:  # what it makes of a policy, and of what was learned
+        base, post = (Trial(name, "", "", (), scenes).entrant for name in (BASE, POST))
+        pairs += [(base, BASE), (post, POST), (post, base)]
     write_table(store.path("tables", "results.parquet"), summarise(table, seed))
     write_table(store.path("tables", "survival.parquet"), curves(table))
     there = set(table["policy"])
+    apart = set(table.filter(pl.col("scenes") != "")["policy"])
     if BASE in there:
         pairs = [pair for pair in pairs if there.issuperset(pair)]
-        write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed))
+        write_table(store.path("tables", "comparisons.parquet"), compare(table, BASE, pairs, seed=seed, apart=apart))
 
 
 def failed_items(session: Session) -> pl.DataFrame:

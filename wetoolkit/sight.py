@@ -1,8 +1,8 @@
 """Where the pictures of an observation come from: what a log recorded, or a renderer makes. For domains and simulators.
 
 A domain's ``observe`` ends with ``Observation(..., **seen(situations, spec))``. A simulator with SupportsRenderers gives each
-Situation ``sight_of(scene, renderers)``, and each Rollout ``**shown(observations)``: what the policy saw at its decisions, so that
-experience is made of the very same pictures and nothing is rendered twice.
+Situation ``sight_of(scene, renderers)``, and each Rollout ``**shown([glimpsed(observation, row), ...])``: what the policy saw at
+its decisions, so that experience is made of the very same pictures and nothing is rendered twice.
 """
 
 from __future__ import annotations
@@ -67,12 +67,17 @@ def _column(pictures: Sequence[Picture]) -> Array:
     return rows
 
 
+def glimpsed(observation: Observation[Any], row: int) -> Observation[Any]:
+    """Only the pictures of one item, for a simulator to keep until it makes the Rollout."""
+    return replace(observation, arrays={}, worlds=()).rows(slice(row, row + 1))
+
+
 def shown(observations: Sequence[Observation[Any]]) -> dict[str, Any]:
     """The fields ``images``, ``trust`` and ``trust_known`` of a Rollout: [K] of what was seen at its decisions, one item each.
 
     A camera that was not seen at every decision is left out.
     """
-    if not any(observation.images for observation in observations):
+    if not observations:
         return {}
     cameras = [name for name in observations[-1].images if all(name in observation.images for observation in observations)]
     ones = [replace(o, trust=np.ones(1), trust_known=np.ones(1, np.bool_)) if o.trust is None else o for o in observations]
@@ -157,4 +162,4 @@ def sighted(scenario: Scenario[Any], dataset: Any, domain: Any) -> Scenario[Any]
     return replace(scenario, sight=Recorded(dataset, domain, ref, scenario.clock))
 
 
-__all__ = ["Recorded", "Rendered", "Unrendered", "seen", "shown", "sight_of", "sighted"]
+__all__ = ["Recorded", "Rendered", "Unrendered", "glimpsed", "seen", "shown", "sight_of", "sighted"]

@@ -86,7 +86,8 @@ def experience(session: Session, number: int, listed: Made, mined: Made, rollout
             Payload([asdict(f) for f in part], tuple(part), tuple(f.ref.id for f in part), tuple(f.ref.log for f in part))
             for part in pieces(frames, e.chunk)
         ]
-        driven = work.chunks("experience", block_payloads(rollouts.paths), lambda: RolloutFrames(*scoring, e.frames.rollout_stride))
+        limits = (e.frames.rollout_stride, e.frames.least_trust, e.frames.reject == "rest")
+        driven = work.chunks("experience", block_payloads(rollouts.paths), lambda: RolloutFrames(*scoring, *limits))
         return [*driven, *work.chunks("experience", logged, lambda: LogFrames(*scoring, loader(session)))]
 
     settings = [e.frames.model_dump(exclude={"memory"}), e.limits.failures, number]

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 from wetoolkit.errors import ConfigError, DataError, PluginError, StoreError, WetoolkitError
 from wetoolkit.experiment import Experiment, Parts
 from wetoolkit.kinds import SupportsFiles
+from wetoolkit.latency import Sample, append_latency, latency_table
 from wetoolkit.ledger import Cost, Ledger
 from wetoolkit.progress import Silent, Watch
 from wetoolkit.store import StageRecord, Store, canonical, digest_of, file_digest, fingerprint, key_of, read_block, read_facts
@@ -212,6 +213,8 @@ class Session:
             try:
                 paths = make(work)
             finally:
+                if work.samples:
+                    append_latency(self.store.folder, latency_table(name, cost.started, work.samples))
                 cost.damaged, self.counted = self.store.damaged - self.counted, self.store.damaged
         failed = sum(len(facts.get("failed", ())) for facts in map(read_facts, filter(is_block, paths)))
         cost_failed = failed + len(self.lost) - before
@@ -250,6 +253,7 @@ class Work:
     name: str
     base: Any
     cost: Cost
+    samples: list[Sample] = field(default_factory=list)  # of latency, as the jobs answer them
 
     def begin(self, items: int) -> None:
         """Say how many items there are."""
@@ -261,7 +265,7 @@ class Work:
         """The file of a stage that makes one thing, named by its key."""
         return self.session.store.path(folder, f"{self.name}-{key_of(self.base)[:16]}.{suffix}")
 
-    def chunks(self, folder: str, payloads: Sequence[Payload], job: Callable[[], Callable[[Chunk], None]]) -> list[Path]:
+    def chunks(self, folder: str, payloads: Sequence[Payload], job: Callable[[], Callable[[Chunk], Any]]) -> list[Path]:
         """The files of all chunks, in order, made by ``job()(chunk)`` where they are not there yet."""
         self.begin(sum(len(payload.ids) for payload in payloads))
         store, todo, paths = self.session.store, [], []
@@ -277,7 +281,7 @@ class Work:
         return [found for path in paths for found in saved.get(path, [path])]
 
     def _one_by_one(
-        self, job: Callable[[], Callable[[Chunk], None]], payloads: Sequence[Payload], lost: Sequence[tuple[Chunk, Outcome]]
+        self, job: Callable[[], Callable[[Chunk], Any]], payloads: Sequence[Payload], lost: Sequence[tuple[Chunk, Outcome]]
     ) -> dict[Path, list[Path]]:
         """Try the items of lost chunks alone, so that one that hangs or kills its worker costs only itself. Lost path -> files."""
         singles = {chunk.path: self._singles(chunk, payloads[chunk.index]) for chunk, _ in lost if len(chunk.ids) > 1}
@@ -299,7 +303,7 @@ class Work:
             found.append(Chunk(chunk.index, chunk.path.with_name(name), content, (id,)))
         return found
 
-    def _map(self, job: Callable[[], Callable[[Chunk], None]], todo: Sequence[Chunk]) -> Iterator[tuple[Chunk, Outcome]]:
+    def _map(self, job: Callable[[], Callable[[Chunk], Any]], todo: Sequence[Chunk]) -> Iterator[tuple[Chunk, Outcome]]:
         done = self.cost.cached
         self.session.watch.step(done, self.cost.items)
         if not todo:
@@ -308,6 +312,7 @@ class Work:
         for chunk, outcome in zip(todo, executor.map(job(), todo), strict=True):
             done += len(chunk.ids)
             self.cost.peak_rss = max(self.cost.peak_rss, outcome.peak_rss)
+            self.samples += outcome.value or ()
             self.session.watch.step(min(done, self.cost.items), self.cost.items)
             if outcome.error.startswith(StoreError.__name__):  # a full disk fails everything that follows as well
                 raise StoreError(outcome.error, stage=self.name, way_out="start again once it is mended: what is finished is kept")

@@ -33,6 +33,8 @@ COMMANDS: dict[str, tuple[str, str, str]] = {
     "branch": ("One stage", "wetoolkit.cli.branch:branch", "Take up a rollout at any step: what if another acted?"),
     "train": ("One stage", "wetoolkit.cli.stages:train", "Post-train the policy on the rollouts."),
     "evaluate": ("One stage", "wetoolkit.cli.stages:evaluate", "Measure the policies on the test splits."),
+    "render": ("To look at", "wetoolkit.cli.render:render", "Show a rollout as the cameras of its scene see it."),
+    "view": ("To look at", "wetoolkit.cli.view:view", "Walk through a scene in the browser."),
     "fit": ("One stage", "wetoolkit.cli.fit:fit", "Train a part that learns from scenarios by itself."),
     "data": ("The data", "wetoolkit.cli.data:data", "List the commands below: what to do with data sets."),
     "data inspect": ("The data", "wetoolkit.cli.data:inspect", "Say what a folder, file or data set holds."),

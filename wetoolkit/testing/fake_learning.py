@@ -67,7 +67,7 @@ class ToyPolicy:
     def prepare(self, experience: Experience, seed: int) -> ToyPolicy:
         """Sets the scale to the demonstrated speed times two seconds."""
         lengths = [abs(block.expert[:, -1, 0]).mean() for block in experience.batches(256, None) if block.size]
-        return ToyPolicy(self.config, self.weights, float(np.mean(lengths)) or 2.0)
+        return type(self)(self.config, self.weights, float(np.mean(lengths)) or 2.0)
 
     def state(self) -> Mapping[str, Array]:
         return {"weights": self.weights, "scale": np.array([self.scale])}
@@ -75,7 +75,7 @@ class ToyPolicy:
     def with_state(self, state: Mapping[str, Array]) -> ToyPolicy:
         if set(state) != {"weights", "scale"} or state["weights"].shape != self.weights.shape:
             raise ConfigError("not the state of a toy policy", found=", ".join(state), way_out="give weights [6, 12] and scale [1]")
-        return ToyPolicy(self.config, np.array(state["weights"]), float(state["scale"][0]))
+        return type(self)(self.config, np.array(state["weights"]), float(state["scale"][0]))
 
 
 class ToyStraightConfig(Config):
@@ -177,12 +177,12 @@ def _ascend(
     for index in range(passes):
         moved = 0.0
         for block in experience.batches(128, seed + index):
-            current = ToyPolicy(policy.config, weights, policy.scale)
+            current = type(policy)(policy.config, weights, policy.scale)
             gradient = push(block, np.exp(current.log_prob(block.observation)))
             step = policy.features(block.observation).T @ gradient / max(block.size, 1)
             weights, moved = weights + rate * step, moved + float(abs(step).sum())
         history.append(moved)
         if progress is not None:
             progress(index + 1, passes, f"moved {moved:.3g}")
-    trained = ToyPolicy(policy.config, weights, policy.scale)
+    trained = type(policy)(policy.config, weights, policy.scale)
     return Trained(trained, {"pass": list(range(passes)), "moved": history}, {"passes": float(passes)})

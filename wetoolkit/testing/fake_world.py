@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from wetoolkit.events import Event
+from wetoolkit.sight import seen
 from wetoolkit.types import (
     Array,
     Bool,
     Float,
     Observation,
     ObservationSpec,
+    Picture,
     PlanSpec,
     Rollout,
     Situation,
@@ -25,6 +27,9 @@ DT, STEPS, NOW, SPEED, RADIUS, NEAR = 0.5, 28, 4, 1.0, 0.6, 4  # s, steps, step,
 PLAN = PlanSpec(steps=4, dt=DT, channels=("x [m]", "y [m]"))
 _VELOCITIES = np.array([(x, y) for x in (0.0, 0.5, 1.0, 1.5) for y in (-0.8, 0.0, 0.8)], np.float32)  # [12, 2] m/s
 WALKS = _VELOCITIES[:, None] * (np.arange(1, 5, dtype=np.float32) * DT)[None, :, None]  # [12, 4, 2] metres
+
+
+ToyFilm = Mapping[str, Sequence[tuple[float, Picture]]]  # camera -> (seconds after step 0, picture), in order of time
 
 
 @dataclass(frozen=True)
@@ -52,14 +57,20 @@ class Toy:
     def observe(self, situations: Sequence[Situation[ToyWorld]], spec: ObservationSpec) -> Observation[ToyWorld]:
         """``body`` [B, 2] velocity in m/s; ``others`` [B, NEAR, 4] relative x, y and velocity of the nearest, with ``.valid``."""
         limit = spec.limits.get("others", NEAR)
-        seen = [_nearest(situation.world, situation.step, limit) for situation in situations]
+        near = [_nearest(situation.world, situation.step, limit) for situation in situations]
         body = [velocity_at(situation.world.body, situation.step) for situation in situations]
         arrays: dict[str, Array] = {
             "body": np.array(body, np.float32).reshape(-1, 2),
-            "others": np.array([rows for rows, _ in seen], np.float32).reshape(-1, limit, 4),
-            "others.valid": np.array([mask for _, mask in seen], bool).reshape(-1, limit),
+            "others": np.array([rows for rows, _ in near], np.float32).reshape(-1, limit, 4),
+            "others.valid": np.array([mask for _, mask in near], bool).reshape(-1, limit),
         }
-        return Observation("toy", len(situations), {name: a for name, a in arrays.items() if name.split(".")[0] in spec.fields})
+        asked = {name: a for name, a in arrays.items() if name.split(".")[0] in spec.fields}
+        return Observation("toy", len(situations), asked, **seen(situations, spec))
+
+    def picture(self, sensors: ToyFilm, camera: str, seconds: float, oldest: float) -> Picture | None:
+        """The last of the film's pictures that is old enough and not too old."""
+        fit = [shot for time, shot in sensors.get(camera, ()) if seconds - oldest - 1e-9 <= time <= seconds + 1e-9]
+        return fit[-1] if fit else None
 
     def demonstrate(self, situations: Sequence[Situation[ToyWorld]]) -> tuple[Float, Bool]:
         """Where the body went, relative to where it was: [B, 4, 2] metres, and whether the record reaches so far."""

@@ -19,7 +19,8 @@ from wetoolkit.accounts import Account
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError
 from wetoolkit.events import Event
-from wetoolkit.kinds import Policy, Reward
+from wetoolkit.kinds import Policy, Reward, SupportsRender
+from wetoolkit.sight import glimpsed, shown, sight_of
 from wetoolkit.testing.fake_world import DT, NEAR, NOW, PLAN, RADIUS, SPEED, STEPS, WALKS, Toy, ToyWorld, velocity_at
 from wetoolkit.types import (
     Bool,
@@ -39,6 +40,7 @@ from wetoolkit.types import (
     Scene,
     Scores,
     Situation,
+    Step,
     Term,
     require_finite,
 )
@@ -197,7 +199,7 @@ class ToyMiner:
     def mine(
         self, scenarios: Sequence[Scenario[ToyWorld]], policy: Policy[ToyWorld], reward: Reward[ToyWorld], seed: int
     ) -> Sequence[Failure]:
-        situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+        situations = [s.situation() for s in scenarios]
         plans = policy.act(Toy().observe(situations, policy.spec), seed).trajectories
         scores = reward.score(situations, plans[:, None])
         hit = scores.terms["clear"].values[:, 0] == 0 if "clear" in scores.terms else np.zeros(len(scenarios), bool)
@@ -289,8 +291,11 @@ class ToySimulatorConfig(Config):
 class ToySimulator:
     """Does exactly what the plan says until the next decision."""
 
-    def __init__(self, config: ToySimulatorConfig) -> None:
-        self.config = config
+    def __init__(self, config: ToySimulatorConfig, renderers: Mapping[Step, SupportsRender] | None = None) -> None:
+        self.config, self.renderers = config, dict(renderers or {})
+
+    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> ToySimulator:
+        return ToySimulator(self.config, renderers)
 
     def rollout(
         self, scenes: Sequence[Scene[ToyWorld]], policy: Policy[ToyWorld], seeds: Sequence[int], horizon: float | None = None
@@ -306,9 +311,11 @@ class ToySimulator:
         world = replace(scene.world, body=scene.world.body.copy())
         end = min(scene.clock.now + length, scene.clock.steps - PLAN.steps)
         decisions, plans, choices, log_probs = list(range(scene.clock.now, end, self.config.replan)), [], [], []
+        sight, looked = sight_of(scene, self.renderers), []
         for step in decisions:
-            seen = Toy().observe([Situation(scene.id, scene.log, world, step)], policy.spec)
+            seen = Toy().observe([Situation(scene.id, scene.log, world, step, sight=sight)], policy.spec)
             plan = policy.act(seen, seed + step)
+            looked.append(glimpsed(seen, 0))
             world.body[step + 1 : step + 1 + PLAN.steps] = world.body[step] + plan.trajectories[0]
             plans.append(plan.trajectories[0])
             choices.append(-1 if plan.choice is None else int(plan.choice[0]))
@@ -332,6 +339,7 @@ class ToySimulator:
             log_probs=np.array(log_probs),
             lineage=scene.lineage,
             settings={"replan": str(self.config.replan)},
+            **shown(looked),
         )
 
 
@@ -374,7 +382,8 @@ class ToyDrive:
             rollout.world if plans else scene.world
             for rollout, plans, scene in zip(self.rollouts("toy"), self._plans, self._scenes, strict=True)
         ]
-        return [Situation(s.id, s.log, world, step) for s, world, step in zip(self._scenes, worlds, self._reached(), strict=True)]
+        triples = zip(self._scenes, worlds, self._reached(), strict=True)
+        return [Situation(s.id, s.log, world, t, sight=sight_of(s, self._simulator.renderers)) for s, world, t in triples]
 
     def step(self, plans: Float) -> None:
         require_finite(plans, "plans")

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from wetoolkit_driving.traffic.reaction import Standing
 from wetoolkit_driving.types import World
 
 from wetoolkit.accounts import Account
@@ -52,7 +53,11 @@ class Diffusion:
 
     def vary(self, scene: Scene[World], count: int, seed: int) -> Sequence[Scene[World]]:
         """Up to ``count`` plausible variants; whoever is not modelled repeats the log, and it is said how many those are."""
-        return self.account(scene, count, seed).scenes
+        if count < 1:
+            return []
+        maker = Maker(self.model, self.config, scene, seed)
+        kept, rejected = maker.kept(count)
+        return [maker.named(variant, rejected) for variant in kept]
 
     def variants(self, scene: Scene[World], count: int, seed: int) -> tuple[list[Variant], Mapping[str, int]]:
         """The plausible futures, each the first of its tries that is, and how often each reason rejected one."""
@@ -105,7 +110,14 @@ class Diffusion:
 
     def react(self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int]) -> Sequence[Reaction]:
         """Poses of box centres [A, T, 3] in the world's frame for 8 s; whoever is not modelled goes on as it moves."""
-        return react(self.model, worlds, clocks, seeds, self.config.guidance)
+        return self.replan(worlds, clocks, seeds, [Standing(None, ())] * len(worlds))
+
+    def replan(
+        self, worlds: Sequence[World], clocks: Sequence[Clock], seeds: Sequence[int], standing: Sequence[Standing]
+    ) -> Sequence[Reaction]:
+        """The same, going on from what it had in mind."""
+        c = self.config
+        return react(self.model, worlds, clocks, seeds, standing, c.replan, c.guidance, shy=c.attack is None)
 
 
 def _noting(scenarios: Iterable[Scenario[World]], logs: set[str]) -> Iterator[Scenario[World]]:

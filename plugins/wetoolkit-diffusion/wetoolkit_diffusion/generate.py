@@ -19,7 +19,7 @@ from wetoolkit_diffusion.noise import SamplerConfig, sample
 from wetoolkit_diffusion.spec import CHANNELS
 from wetoolkit_diffusion.tokens import Tokens
 
-WARM = 1.5  # noise level at which an earlier plan is taken up again
+WARM = 1.0  # noise level at which an earlier plan is taken up again
 
 
 @dataclass(frozen=True)
@@ -41,18 +41,19 @@ def past(tokens: Tokens, now: int) -> Bool:
 
 
 def generate(
-    model: Model, requests: Sequence[Request], sampler: SamplerConfig, guidance: GuidanceConfig | None = None, shy: bool = True
-) -> list[Float]:
+    model: Model, requests: Sequence[Request], sampler: SamplerConfig, guidance: GuidanceConfig | None = None, shy: bool = True,
+    warm: float = WARM,
+) -> list[Float]:  # fmt: skip
     """For each request token states [len(seeds), A, K, CHANNELS], the given ones exactly as given.
 
     Requests either all have a ``start`` or none has. Every variant has its own seed; a batch equals its singles to 1e-5. ``shy``:
-    where costs guide, the others keep clear of the ego too.
+    where costs guide, the others keep clear of the ego too. ``warm``: the noise level from which a ``start`` is taken up.
     """
     if not requests:
         return []
     counts = [len(request.seeds) for request in requests]
     with one_thread():
-        states = _sampled(model, requests, torch.tensor(counts), sampler, guidance, shy).numpy()
+        states = _sampled(model, requests, torch.tensor(counts), sampler, guidance, shy, warm).numpy()
     found, first = [], 0
     for request, count in zip(requests, counts, strict=True):
         some = states[first : first + count, : len(request.tokens)]
@@ -62,8 +63,9 @@ def generate(
 
 
 def _sampled(
-    model: Model, requests: Sequence[Request], times: Tensor, sampler: SamplerConfig, guidance: GuidanceConfig | None, shy: bool
-) -> Tensor:
+    model: Model, requests: Sequence[Request], times: Tensor, sampler: SamplerConfig, guidance: GuidanceConfig | None, shy: bool,
+    level: float,
+) -> Tensor:  # fmt: skip
     """Token states [times.sum(), A, K, CHANNELS]."""
     spec = model.spec
     scene = collate([request.tokens for request in requests])
@@ -81,7 +83,7 @@ def _sampled(
     warm, levels = None, sampler.levels()
     if requests[0].start is not None:
         starts = torch.stack([_padded(r.start, size) for r in requests if r.start is not None]).float()
-        warm, levels = units(starts.repeat_interleave(times, 0), scale, start), sampler.levels(WARM)
+        warm, levels = units(starts.repeat_interleave(times, 0), scale, start), sampler.levels(level)
     steer = None
     if guidance is not None:
         free = ~given & each["known"]

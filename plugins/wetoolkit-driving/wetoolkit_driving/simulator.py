@@ -13,15 +13,16 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 import numpy as np
 from pydantic import Field
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError, WetoolkitError
-from wetoolkit.kinds import Policy, SupportsReaction, SupportsSeeds
-from wetoolkit.types import Clock, Plan, Rollout, Scene, Situation, Step
+from wetoolkit.kinds import Policy, SupportsReaction, SupportsRender, SupportsSeeds
+from wetoolkit.sight import glimpsed, shown, sight_of
+from wetoolkit.types import Clock, Observation, Plan, Rollout, Scene, Sight, Situation, Step
 from wetoolkit_driving.domain import PLAN
 from wetoolkit_driving.dynamics import to_world, track_and_simulate
 from wetoolkit_driving.extend import extended
@@ -30,7 +31,7 @@ from wetoolkit_driving.observe import observe
 from wetoolkit_driving.stepping import SteppedDrive
 from wetoolkit_driving.traffic.engine import Traffic, forget, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
-from wetoolkit_driving.traffic.reaction import Call, Guests, guests_of, let_react
+from wetoolkit_driving.traffic.reaction import Call, Guests, Planned, guests_of, let_react
 from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
 from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 from wetoolkit_driving.vehicle import VehicleConfig
@@ -70,22 +71,36 @@ class _Drive:
     world: World
     guests: Guests | None  # whom a behaviour moves from outside
     reaction_seed: int  # of that behaviour; the record's while a record is repeated
+    planned: Planned | None = None  # what that behaviour meant when it was asked last
     decisions: list[int] = field(default_factory=list)
     plans: list[Double] = field(default_factory=list)
     choices: list[int] = field(default_factory=list)
     log_probs: list[float] = field(default_factory=list)
+    seen: list[Observation[World]] = field(default_factory=list)  # the pictures of each decision
 
 
 class ClosedLoop:
     """Implements ``wetoolkit.kinds.Simulator`` for driving."""
 
-    def __init__(self, config: ClosedLoopConfig, reactors: Mapping[Step, SupportsReaction] | None = None) -> None:
+    def __init__(
+        self, config: ClosedLoopConfig, reactors: Mapping[Step, SupportsReaction] | None = None,
+        renderers: Mapping[Step, SupportsRender] | None = None,
+    ) -> None:  # fmt: skip
         self.config = config
         self.reactors = dict(reactors or {})
+        self.renderers = dict(renderers or {})
 
     def with_reactors(self, reactors: Mapping[Step, SupportsReaction]) -> Self:
         """A copy that lets these behaviours move the agents with control EXTERNAL of the scenes they made."""
-        return type(self)(self.config, reactors)
+        return type(self)(self.config, reactors, self.renderers)
+
+    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> Self:
+        """A copy that shows policies with cameras what these make of the scenes that they rebuilt."""
+        return type(self)(self.config, self.reactors, renderers)
+
+    def sight(self, scene: Scene[World]) -> Sight:
+        """How a scene is seen."""
+        return sight_of(scene, self.renderers)
 
     def conditions(self, horizon: float | None = None) -> dict[str, str]:
         """What joins the metric's stamp: dynamics, rate, horizon, and whatever else is not as by default."""
@@ -176,6 +191,7 @@ class ClosedLoop:
             drive.plans.append(np.asarray(record.plans[k], np.float64))
             drive.choices.append(int(record.choices[k]))
             drive.log_probs.append(float(record.log_probs[k]))
+            drive.seen.append(record.glimpsed(k))
             self._go([drive], [t], [int(record.decisions[k + 1]) if k + 1 < count else until], traffic)
         known, agents = slice(0, until + 1), drive.world.agents
         same = np.array_equal(drive.world.ego.states[known], record.world.ego.states[known]) and all(
@@ -204,16 +220,20 @@ class ClosedLoop:
 
     def _decide(self, live: Sequence[_Drive], steps: Sequence[int], policy: Policy[World]) -> None:
         """Ask the policy at step ``steps`` of each scene: in one batch if it takes a seed an item, else one batch a seed."""
-        seen = [Situation(f"{d.scene.id}@{t}", d.scene.log, d.world, t) for d, t in zip(live, steps, strict=True)]
+        seen = [
+            Situation(f"{d.scene.id}@{t}", d.scene.log, d.world, t, sight=self.sight(d.scene))
+            for d, t in zip(live, steps, strict=True)
+        ]
         seeds = [_seed_at(drive.seed, t - drive.scene.clock.now) for drive, t in zip(live, steps, strict=True)]
         groups = [range(len(live))] if isinstance(policy, SupportsSeeds) else _equal(list(zip(seeds, strict=True)))
         for rows in groups:
-            plan = _ask(policy, [seen[i] for i in rows], [seeds[i] for i in rows])
+            plan, observation = _ask(policy, [seen[i] for i in rows], [seeds[i] for i in rows])
             for b, i in enumerate(rows):
                 live[i].decisions.append(steps[i])
                 live[i].plans.append(np.asarray(plan.trajectories[b], np.float64))
                 live[i].choices.append(-1 if plan.choice is None else int(plan.choice[b]))
                 live[i].log_probs.append(0.0 if plan.log_prob is None else float(plan.log_prob[b]))
+                live[i].seen.append(glimpsed(observation, b))
 
     def _go(self, live: Sequence[_Drive], steps: Sequence[int], ends: Sequence[int], traffic: Traffic) -> None:
         """Drive each scene's last plan from its step to its end, straight on where the plan ends first; then move the others."""
@@ -242,12 +262,14 @@ class ClosedLoop:
         spans = list(zip(live, steps, ends, strict=True))
         while spans:
             part = [(drive, t, min(t + every, end) if drive.guests else end) for drive, t, end in spans]
+            asked = [(d, t, to) for d, t, to in part if d.guests]
             calls = [
-                Call(d.guests, d.world, traffic.tables[d.place], t, to, _seed_at(d.reaction_seed, t - d.scene.clock.now))
-                for d, t, to in part
+                Call(d.guests, d.world, traffic.tables[d.place], t, to, _seed_at(d.reaction_seed, t - d.scene.clock.now), d.planned)
+                for d, t, to in asked
                 if d.guests
             ]
-            let_react(calls)
+            for (drive, _, _), planned in zip(asked, let_react(calls), strict=True):
+                drive.planned = planned
             traffic.run_all([drive.place for drive, _, _ in part], [t for _, t, _ in part], [to for _, _, to in part])
             spans = [(drive, to, end) for (drive, _, to), (_, _, end) in zip(part, spans, strict=True) if to < end]
 
@@ -281,6 +303,7 @@ class ClosedLoop:
             log_probs=np.array(drive.log_probs),
             lineage=scene.lineage,
             settings=settings,
+            **shown(drive.seen),
         )
 
 
@@ -325,8 +348,8 @@ def _equal(keys: Sequence[Hashable]) -> list[list[int]]:
     return list(groups.values())
 
 
-def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seeds: Sequence[int]) -> Plan:
-    """The policy's plan for all items; ``seeds`` [B] are equal unless it takes one an item."""
+def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seeds: Sequence[int]) -> tuple[Plan, Observation[World]]:
+    """The policy's plan for all items and what it saw; ``seeds`` [B] are equal unless it takes one an item."""
     try:
         observation = observe(seen, policy.spec)
         plan = policy.act_each(observation, seeds) if isinstance(policy, SupportsSeeds) else policy.act(observation, seeds[0])
@@ -337,9 +360,19 @@ def _ask(policy: Policy[World], seen: Sequence[Situation[World]], seeds: Sequenc
             f"the policy gave no plan: {what}",
             policy=type(policy).__name__,
             scenes=", ".join(situation.id for situation in seen),
-            way_out="roll the scenes out one by one to see which of them it cannot drive",
+            **_context(error, "roll the scenes out one by one to see which of them it cannot drive"),
         ) from error
-    return plan
+    return plan, observation
+
+
+def _context(error: Exception, way_out: str) -> dict[str, Any]:
+    """What an error of ours says besides, its own way out before another."""
+    if not isinstance(error, WetoolkitError):
+        return {"way_out": way_out}
+    return {
+        **{key: value for key, value in error.context.items() if key not in ("policy", "scenes")},
+        "way_out": error.way_out or way_out,
+    }
 
 
 def straight_on(state: Double) -> Double:

@@ -37,7 +37,7 @@ class SteppedDrive:
     def situations(self) -> Sequence[Situation[World]]:
         """Each scene at the step that it has reached."""
         return [
-            Situation(f"{drive.scene.id}@{at}", drive.scene.log, drive.world, at)
+            Situation(f"{drive.scene.id}@{at}", drive.scene.log, drive.world, at, sight=self._loop.sight(drive.scene))
             for drive, at in zip(self._drives, self._at, strict=True)
         ]
 

@@ -158,6 +158,23 @@ class Script:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """Where somebody that a behaviour moves from outside is bound for, and when: what it was given to do. Nobody can see it."""
+
+    agent: str  # id of the agent
+    at: float  # seconds on the world's own clock (step x dt)
+    x: float  # metres
+    y: float
+    heading: float
+    speed: float  # m/s, there
+
+    def validate(self, field_name: str) -> None:
+        """Raise ``ValidationError`` where a number is out of its range."""
+        require_finite(np.array([self.at, self.x, self.y, self.heading, self.speed]), field_name)
+        require(min(self.at, self.speed) >= 0, "a negative time or speed", field_name, "give 0 or more")
+
+
+@dataclass(frozen=True)
 class RoadMap:
     """Polygons (areas) and the lane graph. Ragged arrays: item i is ``xy[offset[i]:offset[i + 1]]``.
 
@@ -221,6 +238,7 @@ class World:
     dt: float  # seconds per step
     unavailable: tuple[str, ...] = ()  # what the data cannot tell: "intersections", "signals", "speed_limits", "lane_areas", ...
     scripts: tuple[Script, ...] = ()  # events that will happen, at most one of each agent
+    aims: tuple[Aim, ...] = ()  # where agents with control EXTERNAL are bound for
 
     @property
     def steps(self) -> int:
@@ -258,10 +276,13 @@ class World:
         for i, script in enumerate(self.scripts):
             require(script.agent in known, f"no agent {script.agent!r}", f"world.scripts[{i}]", "name an id of world.agents")
             script.validate(f"world.scripts[{i}]")
+        for i, aim in enumerate(self.aims):
+            require(aim.agent in known, f"no agent {aim.agent!r}", f"world.aims[{i}]", "name an id of world.agents")
+            aim.validate(f"world.aims[{i}]")
 
     def until(self, step: int) -> World:
         """The world cut after ``step``: all that may be known then. Agents that appear only later are not in it,
-        nor are manners and scripts, which nobody can see."""
+        nor are manners, scripts and aims, which nobody can see."""
         end = step + 1
         seen = self.agents.valid[:, :end].any(1)
         agents = self.agents
@@ -270,4 +291,4 @@ class World:
             agents.pose[seen, :end], agents.velocity[seen, :end], agents.valid[seen, :end], agents.control[seen],
         )  # fmt: skip
         ego = replace(self.ego, states=self.ego.states[:end], valid=self.ego.valid[:end])
-        return replace(self, ego=ego, agents=past, signals=self.signals[:, :end], scripts=())
+        return replace(self, ego=ego, agents=past, signals=self.signals[:, :end], scripts=(), aims=())

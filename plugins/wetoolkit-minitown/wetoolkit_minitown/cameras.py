@@ -72,7 +72,7 @@ class Cameras:
     def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
         """The rig that records, left first. ``render`` takes any other of ``rig.MOUNTS`` too."""
         asked = self.config.settings.sensors
-        left_first = sorted(asked.cameras, key=lambda name: -_wrapped(MOUNTS[name][3]))
+        left_first = sorted(asked.cameras, key=lambda name: -MOUNTS[name][3])
         return dict.fromkeys(left_first, (asked.width, asked.height))
 
     def render(
@@ -133,11 +133,6 @@ def _renderer(studio: Studio, first: int, cast: _Cast, scene: Scene[World], worl
     return Renderer(
         stage, still, replace(world, agents=named, signals=lights[:, steps]), np.asarray(scene.origin[:2]), studio.seed, before
     )
-
-
-def _wrapped(degrees: float) -> float:
-    """In (-180, 180]: the camera that looks back counts as the leftmost."""
-    return degrees if degrees <= 180 else degrees - 360
 
 
 def _scaled(name: str, studio: Studio, resolution: tuple[int, int]) -> Camera:

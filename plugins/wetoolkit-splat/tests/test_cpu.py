@@ -13,6 +13,8 @@ from wetoolkit_splat.render import Settings, render
 from wetoolkit_splat.testing import orbit, random_gaussians, random_poses
 from wetoolkit_splat.types import Cameras, Gaussians, Render
 
+from wetoolkit.errors import WetoolkitError
+
 BLENDING = [cpu_plain, cpu_simd]
 GIVEN = ("world_to_camera", "intrinsics", "poses", "backgrounds")
 
@@ -110,3 +112,28 @@ def test_gradients_of_two_cameras_add_up() -> None:
         return leaf.grad
 
     assert torch.allclose(gradient(both), gradient(one) + gradient(two), atol=1e-4)
+
+
+def test_what_is_too_much_for_the_memory_is_drawn_in_strips_or_refused_before_it_is_taken() -> None:
+    scene, cameras = random_gaussians(3000, 1), orbit(2, 200, 150)
+    wanted = render(scene, cameras, settings=Settings("cpu"))
+    base = 3000 * cpu.A_GAUSSIAN / 2**20
+    strips = render(scene, cameras, settings=Settings("cpu", megabytes=base + 0.1))
+    assert torch.equal(strips.colour, wanted.colour)
+    assert torch.equal(strips.depth, wanted.depth)
+    with pytest.raises(WetoolkitError, match=r"3000 gaussians meet \d+ tiles: \d+ MB are needed, 2 MB are free"):
+        render(replace(scene, means=scene.means.clone().requires_grad_()), cameras, settings=Settings("cpu", megabytes=4))
+    with pytest.raises(WetoolkitError, match="gradients: not asked for"):
+        render(scene, cameras, settings=Settings("cpu", megabytes=base + 0.001))
+
+
+def test_a_camera_inside_a_huge_gaussian_sees_it_and_its_gradients_are_finite() -> None:
+    cameras = orbit(1)
+    eye = torch.linalg.inv(cameras.world_to_camera)[0, :3, 3]
+    scene = random_gaussians(20, 3)
+    around = replace(scene, means=eye + 0.02 * scene.means, log_scales=torch.full((20, 3), 4.0))
+    leaves = {name: value.clone().requires_grad_() for name, value in around.parameters().items()}
+    seen = render(replace(around, **leaves), cameras, settings=Settings("cpu"))
+    assert float(seen.alpha.detach().min()) > 0.9
+    seen.colour.sum().backward()
+    assert all(bool(torch.isfinite(leaf.grad).all()) for leaf in leaves.values() if leaf.grad is not None)

@@ -91,7 +91,8 @@ def test_who_was_never_seen_is_drawn_as_a_box() -> None:
     empty = part.render(scene, replace(given.world, agents=gone), 20, "CAM_F0", (160, 90))
     box = np.abs(seen["depth"] - empty["depth"]) > 0.5
     assert box.sum() > 30
-    assert np.median(seen["trust"][box]) < 0.1  # nobody photographed it
+    assert (seen["trust"][box] < 0.05).mean() > 0.3  # nobody photographed it; it is blurred beyond its edges
+    assert seen["trust"][box].mean() < 0.7 * empty["trust"][box].mean()
 
 
 def test_a_scene_that_does_not_say_what_it_was_fitted_to_has_no_trust(tmp_path: Path) -> None:

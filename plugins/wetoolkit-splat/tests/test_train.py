@@ -12,10 +12,14 @@ from wetoolkit_splat import mcmc
 from wetoolkit_splat.clip import Body, Clip, Frame
 from wetoolkit_splat.graph import Node, SplatScene, Track, motion
 from wetoolkit_splat.harmonics import colours
+from wetoolkit_splat.initial import from_points
+from wetoolkit_splat.learned import begin
 from wetoolkit_splat.losses import psnr, ssim
 from wetoolkit_splat.render import Settings
+from wetoolkit_splat.terms import TERMS, Look, normal, surface
 from wetoolkit_splat.testing import orbit, random_gaussians
 from wetoolkit_splat.train import FitConfig, Fitted, fit, measure
+from wetoolkit_splat.twin import rotations
 
 from wetoolkit.errors import StoreError, ValidationError, WetoolkitError
 
@@ -153,6 +157,58 @@ def test_noise_spares_what_is_opaque() -> None:
     steps = mcmc.noise(parameters, 1.0, torch.Generator().manual_seed(0)).norm(dim=1)
     assert float(steps[0]) > 1e-4
     assert float(steps[1]) < 1e-20
+
+
+def test_points_of_a_plane_become_discs_in_it_and_others_balls() -> None:
+    g = torch.Generator().manual_seed(0)
+    normal = torch.nn.functional.normalize(torch.tensor([0.3, -0.5, 0.8]), dim=0)
+    flat = torch.rand(300, 3, generator=g)
+    flat = flat - (flat @ normal)[:, None] * normal
+    found = from_points(flat, torch.rand(300, 3, generator=g), 0)
+    shortest = rotations(found.quaternions)[torch.arange(300), :, found.log_scales.argmin(1)]
+    disc = found.log_scales.amin(1) < found.log_scales.amax(1)
+    assert int(disc.sum()) > 280
+    assert float((shortest[disc] @ normal).abs().min()) > 0.999
+    cloud = from_points(torch.rand(300, 3, generator=g), torch.rand(300, 3, generator=g), 0)
+    assert int((cloud.log_scales.amin(1) < cloud.log_scales.amax(1)).sum()) < 60
+
+
+def test_normals_of_a_rendered_plane_are_its_own_and_discs_in_it_cost_nothing() -> None:
+    row, column = torch.meshgrid(torch.arange(20) + 0.5, torch.arange(30) + 0.5, indexing="ij")
+    k = torch.tensor([[25.0, 0, 15], [0, 25.0, 10], [0, 0, 1]])
+    slope = torch.tensor([0.2, -0.6, -1.0])
+    rays = torch.stack([(column - 15) / 25, (row - 10) / 25, torch.ones(20, 30)], -1)
+    normals, goes_on = surface(-4 / (rays @ slope), k)
+    assert bool(goes_on.all())
+    assert torch.allclose(normals, torch.nn.functional.normalize(slope, dim=0).expand_as(normals), atol=1e-4)
+    costs = {}
+    for name, thin in (("in it", 2), ("across", 0)):
+        points = torch.rand(2000, 3, generator=torch.Generator().manual_seed(1)) * torch.tensor([6.0, 6, 0]) - torch.tensor(
+            [3.0, 3, -5]
+        )
+        log_scales = torch.full((2000, 3), -2.0)
+        log_scales[:, thin] = -5
+        body = Body(points, torch.full((2000, 3), 0.5))
+        frame = Frame("front", 0.0, torch.zeros(40, 60, 3), torch.eye(4), torch.tensor([[50.0, 0, 30], [0, 50, 20], [0, 0, 1]]))
+        learned = begin(Clip((frame,), {"wall": body}), 0, 0)
+        learned.values["log_scales"] = log_scales.requires_grad_()
+        learned.values["quaternions"] = torch.tensor([1.0, 0, 0, 0]).repeat(2000, 1).requires_grad_()
+        costs[name] = normal(Look(learned, frame, learned.render(frame, CPU), CPU, torch.Generator()))
+    assert float(costs["in it"].detach()) < 0.05
+    assert float(costs["across"].detach()) > 0.5
+    costs["across"].backward()  # type: ignore[no-untyped-call]
+    assert float(learned.values["quaternions"].grad.abs().sum()) > 0  # type: ignore[union-attr]
+
+
+def test_alpha_leaves_what_may_be_sky_and_every_term_has_a_weight() -> None:
+    given = clip()
+    skies = tuple(replace(frame, sky=torch.ones(frame.image.shape[:2])) for frame in given.frames)
+    config = CONFIG.model_copy(update={"steps": 40, "held_out": 0, "sky": 1.0})
+    both = [fit(one, config, 0).learned for one in (given, replace(given, frames=skies))]
+    with torch.no_grad():
+        kept, left = (learned.render(given.frames[0], CPU).alpha.mean() for learned in both)
+    assert float(left) < 0.9 * float(kept)
+    assert set(TERMS) <= set(FitConfig.model_fields)
 
 
 def test_bad_clips_are_refused() -> None:

@@ -23,6 +23,7 @@ class Frame:
     world_to_camera: Tensor  # [4, 4]
     intrinsics: Tensor  # [3, 3] pixels
     depth: Tensor | None = None  # [H, W] metres along the axis where a lidar saw something, else 0
+    sky: Tensor | None = None  # [H, W] in [0, 1] how much may be sky: there alpha is asked to be 0
 
     def cameras(self) -> Cameras:
         """This picture's camera alone."""
@@ -33,8 +34,9 @@ class Frame:
         """Shapes, numbers, the camera."""
         require(self.image.ndim == 3 and self.image.shape[2] == 3, f"shape {tuple(self.image.shape)}", "frame.image", "[H, W, 3]")
         require(bool(torch.isfinite(self.image).all()), "NaN or infinity", "frame.image", "give colours in [0, 1]")
-        if self.depth is not None:
-            require(self.depth.shape == self.image.shape[:2], f"shape {tuple(self.depth.shape)}", "frame.depth", "the image's size")
+        for name, plane in (("depth", self.depth), ("sky", self.sky)):
+            if plane is not None:
+                require(plane.shape == self.image.shape[:2], f"shape {tuple(plane.shape)}", f"frame.{name}", "the image's size")
         self.cameras().validate()
 
 

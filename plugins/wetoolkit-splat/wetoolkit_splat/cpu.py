@@ -7,12 +7,15 @@ takes long is cut so; what one thread does alone is the radix sort by depth, 1.4
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -22,11 +25,14 @@ from numba.core.errors import NumbaError
 from numpy.typing import NDArray
 from torch import Tensor
 
+from wetoolkit.errors import WetoolkitError
 from wetoolkit_splat import cpu_bin, cpu_plain, cpu_project
 from wetoolkit_splat.cpu_bin import TILE
 from wetoolkit_splat.cpu_project import RECORD
 from wetoolkit_splat.types import Cameras, Gaussians, Render
 
+# Bytes: of a gaussian's record, place, box and count; of a pair in its tile's list; of a row of gradients.
+A_GAUSSIAN, A_PAIR, A_GRADIENT = 96, 8, 64
 # Ranges of work: gaussians to project, gaussians in order of depth to hand to tiles, tiles, rows of pixels.
 CHUNK, SORTED, TILES, ROWS = 4096, 8192, 16, 32
 Array = NDArray[Any]
@@ -54,6 +60,8 @@ class Options:
 
     threads: int = 1
     blending: Any = cpu_plain  # a module with ``blend`` and ``blend_back``
+    memory: float = math.inf  # bytes that one camera may take
+    back: bool = True  # whether gradients will be asked for
 
 
 @dataclass(frozen=True)
@@ -117,9 +125,49 @@ def team(threads: int) -> Iterator[Each]:
         yield together
 
 
-def heaviest_first(starts: Array) -> list[tuple[int, int]]:
+def heaviest_first(starts: Array, begin: int, end: int) -> list[tuple[int, int]]:
     """Ranges of tiles, those with most pairs first, so that no thread is left with a long one at the end."""
-    return sorted(ranges(len(starts) - 1, TILES), key=lambda part: int(starts[part[0]] - starts[part[1]]))
+    parts = [(begin + i, begin + j) for i, j in ranges(end - begin, TILES)]
+    return sorted(parts, key=lambda part: int(starts[part[0]] - starts[part[1]]))
+
+
+def strips(view: View, boxes: Array, counts: Array, options: Options) -> list[tuple[int, int]]:
+    """Rows of tiles that can be drawn one after the other in the memory given: all at once where it suffices.
+
+    Raises ``WetoolkitError`` where gradients are asked for, which need all of them, or a single row is too much.
+    """
+    down, total = view.tiles[1], int(counts.sum(dtype=np.int64))
+    kept = len(counts) * (A_GAUSSIAN + (A_GRADIENT if options.back else 0))
+    most = (options.memory - kept) / (A_PAIR + (A_GRADIENT if options.back else 0))
+    if total <= most:
+        return [(0, down)]
+    left, top, right, bottom = boxes[counts > 0].astype(np.int64).T
+    change = np.bincount(top, right - left, down + 1) - np.bincount(bottom, right - left, down + 1)
+    rows = np.cumsum(change)[:down]
+    if options.back or rows.max() > most:
+        needed = kept + (total if options.back else rows.max()) * (A_PAIR + (A_GRADIENT if options.back else 0))
+        asked, free = f"{needed / 2**20:.0f} MB are needed", f"{options.memory / 2**20:.0f} MB are free"
+        raise WetoolkitError(
+            f"{len(counts)} gaussians meet {total} tiles: {asked}, {free}",
+            gradients="asked for" if options.back else "not asked for", pictures=f"{view.lens[4]:.0f} x {view.lens[5]:.0f}",
+            way_out="fewer or smaller gaussians, a smaller picture, torch.no_grad() where no gradient is needed, more `megabytes`",
+        )  # fmt: skip
+    found, begin, taken = [], 0, 0.0
+    for row in range(down):
+        if taken + rows[row] > most:
+            found.append((begin, row))
+            begin, taken = row, 0.0
+        taken += rows[row]
+    return [*found, (begin, down)]
+
+
+def free_memory() -> float:
+    """Bytes that can be had without swapping, as Linux estimates; all there are where it does not."""
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable"))
+    except (OSError, StopIteration):
+        return float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")) if hasattr(os, "sysconf") else math.inf
 
 
 def aligned(shape: tuple[int, ...]) -> Array:
@@ -147,19 +195,22 @@ def pairs_of(view: View, depths: Array, boxes: Array, first: Array, each: Each) 
 
 def forward(scene: Any, view: View, background: Array, options: Options, out: Sequence[Array], each: Each) -> Frame:
     """Write the image of one camera to ``out``: colour [H, W, 3], depth and alpha [H, W]."""
-    count = len(scene[0])
+    count, (across, down) = len(scene[0]), view.tiles
     records, depths, boxes = aligned((count, RECORD)), np.empty(count, np.float32), np.empty((count, 4), np.int16)
-    first = np.zeros(count + 1, np.int32)
+    counts, first = np.empty(count, np.int32), np.zeros(count + 1, np.int64)
     each(
-        lambda i, j: cpu_project.project(*scene, view.views, view.lens, i, j, records, depths, boxes, first[1:]),
+        lambda i, j: cpu_project.project(*scene, view.views, view.lens, i, j, records, depths, boxes, counts),
         ranges(count, CHUNK),
     )
-    np.cumsum(first, out=first)
-    found = pairs_of(view, depths, boxes, first, each)
-    across, down = view.tiles
-    planes = aligned((5, down * TILE, across * TILE))
-    lists = (records, found["pairs"], found["starts"], across)
-    each(lambda i, j: options.blending.blend(*lists, i, j, background, planes), heaviest_first(found["starts"]))
+    np.cumsum(counts, out=first[1:])
+    planes, rows = aligned((5, down * TILE, across * TILE)), boxes[:, 1::2].copy()
+    for top, bottom in strips(view, boxes, counts, options):
+        if (top, bottom) != (0, down):
+            boxes[:, 1::2] = np.clip(rows, top, bottom)
+        found = pairs_of(view, depths, boxes, first, each)
+        lists = (records, found["pairs"], found["starts"], across)
+        tiles = heaviest_first(found["starts"], top * across, bottom * across)
+        each(lambda i, j, lists=lists: options.blending.blend(*lists, i, j, background, planes), tiles)  # type: ignore[misc]
     each(lambda i, j: cpu_bin.publish(planes, i, j, *out), ranges(len(out[0]), ROWS))
     return Frame(records, first, planes=planes, **found)
 
@@ -175,7 +226,7 @@ def backward(
     partial = aligned((len(frame.pairs), RECORD))
     lists = (frame.records, frame.pairs, frame.slots, frame.starts, across)
     blend_back = options.blending.blend_back
-    each(lambda i, j: blend_back(*lists, i, j, frame.planes, planes, partial), heaviest_first(frame.starts))
+    each(lambda i, j: blend_back(*lists, i, j, frame.planes, planes, partial), heaviest_first(frame.starts, 0, across * down))
     parts = ranges(len(scene[0]), CHUNK)
     d_views, d_lens = np.zeros((len(parts), len(view.views), 3, 4)), np.zeros((len(parts), 4))
 
@@ -206,7 +257,7 @@ class Rasterize(torch.autograd.Function):
         images = [np.empty((len(cameras), height, width, *tail), np.float32) for tail in ((3,), (), ())]
         with team(options.threads) as each:
             frames = [forward(scene, view, skies[c], options, [i[c] for i in images], each) for c, view in enumerate(cameras)]
-        ctx.kept = scene, cameras, frames, options
+        ctx.kept = (scene, cameras, frames, options) if options.back else None
         return tuple(torch.from_numpy(image) for image in images)
 
     @staticmethod
@@ -225,13 +276,17 @@ class Rasterize(torch.autograd.Function):
 
 
 def render(
-    gaussians: Gaussians, cameras: Cameras, poses: Tensor, backgrounds: Tensor, threads: int = 1, blending: Any = None
-) -> Render:
-    """As ``wetoolkit_splat.twin.render``, in float32."""
+    gaussians: Gaussians, cameras: Cameras, poses: Tensor, backgrounds: Tensor, threads: int = 1, blending: Any = None,
+    megabytes: float | None = None,
+) -> Render:  # fmt: skip
+    """As ``wetoolkit_splat.twin.render``, in float32. Without gradients, what is too much for ``megabytes`` (four fifths of what is
+    free unless given) is drawn in strips."""
     views = cameras.world_to_camera[:, None] @ poses[None]
-    options = Options(threads, blending or fastest())
+    parameters = list(gaussians.parameters().values())
+    back = torch.is_grad_enabled() and any(t.requires_grad for t in (*parameters, views, cameras.intrinsics, backgrounds))
+    memory = 0.8 * free_memory() if megabytes is None else megabytes * 2**20
+    options = Options(threads, blending or fastest(), memory / (len(cameras) if back else 1), back)
     size = (cameras.width, cameras.height)
-    parameters = gaussians.parameters().values()
     return Render(
         *Rasterize.apply(  # type: ignore[no-untyped-call]
             *parameters, views, cameras.intrinsics, backgrounds, gaussians.groups, size, options

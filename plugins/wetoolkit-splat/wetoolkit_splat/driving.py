@@ -7,8 +7,8 @@ on in a picture of about their time.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -19,7 +19,9 @@ from wetoolkit_driving.types import AgentClass, World
 from wetoolkit.errors import DataError
 from wetoolkit.types import require
 from wetoolkit_splat.clip import Body, Clip, Frame
+from wetoolkit_splat.depths import guessed, seen_by, with_depth
 from wetoolkit_splat.graph import Track
+from wetoolkit_splat.repairs import in_time, sharp, steady
 
 Double = NDArray[np.float64]
 BACKGROUND = "background"
@@ -28,6 +30,7 @@ GROUND = 0.12  # metres above the ground that belong to it, not to the box over 
 LIMBED = {AgentClass.PEDESTRIAN: 1.1, AgentClass.BICYCLE: 1.0}  # seconds of a step, of a turn of the pedals
 FEWEST = 150  # points of a body
 SHELL = (60.0, 160.0)  # metres away: where points stand for what no lidar reached
+GUESSED = (3.0, 80.0)  # metres along the axis: nearest and farthest guess where there is no lidar
 
 
 @dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Amounts:
     background: int = 25_000
     body: int = 1_500
     shell: int = 4_000
+    depths: int = 400_000  # points of the background, and of each body, whose depths pictures are held to
 
 
 def box_poses(world: World, agent: int) -> Double:
@@ -93,30 +97,6 @@ def sweeps_of(sensors: Sensors) -> list[tuple[float, Double]]:
     return found
 
 
-def seen_by(frame: Frame, points: Double) -> tuple[NDArray[np.int64], NDArray[np.int64], Double]:
-    """(rows of the points in the picture, their pixels as flat indices, depths [m])."""
-    height, width = frame.image.shape[:2]
-    view, k = frame.world_to_camera.double().numpy(), frame.intrinsics.double().numpy()
-    camera = points @ view[:3, :3].T + view[:3, 3]
-    depth = camera[:, 2]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        column, row = (camera @ k.T)[:, :2].T / depth
-    inside = (depth > 0.5) & (column >= 0) & (column < width) & (row >= 0) & (row < height)
-    rows = np.flatnonzero(inside)
-    return rows, np.floor(row[rows]).astype(np.int64) * width + np.floor(column[rows]).astype(np.int64), depth[rows]
-
-
-def with_depth(frame: Frame, sweeps: Sequence[tuple[float, Double]], within: float = 0.05) -> Frame:
-    """The frame with the nearest point of each pixel, where a sweep was taken within so many seconds."""
-    near = [points for time, points in sweeps if abs(time - frame.time) <= within]
-    if not near:
-        return frame
-    _, pixels, depths = seen_by(frame, np.concatenate(near))
-    flat = np.full(frame.image.shape[0] * frame.image.shape[1], np.inf, np.float32)
-    np.minimum.at(flat, pixels, depths.astype(np.float32))
-    return replace(frame, depth=torch.from_numpy(np.where(np.isfinite(flat), flat, 0)).reshape(frame.image.shape[:2]))
-
-
 def colours_of(points: Double, frames: Sequence[Frame]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
     """(colours [N, 3], whether any picture shows it [N]): of the nearest camera. Hidden points take what hides them."""
     colours, nearest = np.full((len(points), 3), 0.5, np.float32), np.full(len(points), np.inf)
@@ -132,8 +112,8 @@ def _around(frames: Sequence[Frame], time: float, within: float = 0.3) -> list[F
     return [frame for frame in frames if abs(frame.time - time) <= within]
 
 
-def _claimed(world: World, sweeps: Sequence[tuple[float, Double]], frames: Sequence[Frame]) -> dict[int, list[Double]]:
-    """Agent, or -1 for the rest -> arrays [N, 6]: its points in its own frame and their colours."""
+def _claimed(world: World, sweeps: Sequence[tuple[float, Double]], frames: Sequence[Frame]) -> dict[int, Double]:
+    """Agent, or -1 for the rest -> [N, 6]: its points in its own frame and their colours."""
     poses = [np.linalg.inv(box_poses(world, agent)) for agent in range(len(world.agents))]
     found: dict[int, list[Double]] = {}
     for time, points in sweeps:
@@ -148,7 +128,7 @@ def _claimed(world: World, sweeps: Sequence[tuple[float, Double]], frames: Seque
             owner[inside] = agent
             found.setdefault(agent, []).append(np.concatenate([own, colours], 1)[inside & seen])
         found.setdefault(-1, []).append(np.concatenate([points, colours], 1)[(owner < 0) & seen])
-    return found
+    return {agent: np.concatenate(parts) for agent, parts in found.items()}
 
 
 def _thinned(points: Double, most: int, rng: np.random.Generator) -> Double:
@@ -164,42 +144,64 @@ def on_box(size: Double, count: int, rng: np.random.Generator) -> Double:
 
 
 def shell(frames: Sequence[Frame], count: int, rng: np.random.Generator) -> Double:
-    """[n, 6]: points far away, all around and above the horizon, that some picture shows."""
+    """[n, 6]: points far away, all around and above the horizon, that some picture shows and most do not take for sky."""
     centre = torch.stack([torch.linalg.inv(frame.world_to_camera)[:3, 3] for frame in frames]).mean(0).double().numpy()
     turn, rise = rng.uniform(0, 2 * np.pi, count), rng.uniform(0, 0.35, count)
     distance = rng.uniform(*SHELL, count)
     points = centre + distance[:, None] * np.stack([np.cos(turn) * np.cos(rise), np.sin(turn) * np.cos(rise), np.sin(rise)], -1)
+    votes = np.zeros(count)
+    for frame in frames:
+        rows, pixels, _ = seen_by(frame, points)
+        votes[rows] += 0 if frame.sky is None else frame.sky.numpy().ravel()[pixels] - 0.5
     colours, seen = colours_of(points, frames)
-    return np.concatenate([points, colours], 1)[seen]
+    return np.concatenate([points, colours], 1)[seen & (votes <= 0)]
+
+
+def surroundings(world: World, claimed: Mapping[int, Double], time: float) -> Double:
+    """[N, 3] all points as they stand at a time: the background's and those of the agents who are there."""
+    parts = [claimed[-1][:, :3]]
+    for agent, own in claimed.items():
+        track = track_of(world, agent) if agent >= 0 and len(own) else None
+        if track is not None and track.present(time):
+            pose = track.at(time).double().numpy()
+            parts.append(own[:, :3] @ pose[:3, :3].T + pose[:3, 3])
+    return np.concatenate(parts)
 
 
 def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: int, amounts: Amounts | None = None) -> Clip:
-    """Pictures, lidar and bodies between two times [s] after the window's step 0.
+    """Pictures, lidar and bodies between two times [s] after the window's step 0. Where there is no lidar, points are guessed.
 
-    Raises ``ValidationError`` where no picture or no sweep lies between them, ``DataError`` for files that cannot be read.
+    What is wrong and was left out is counted in the clip's ``repairs``: see ``wetoolkit_splat.repairs``. Raises ``ValidationError``
+    where no picture lies between the times or all are unfit, ``DataError`` for files that cannot be read.
     """
     amounts, rng = amounts or Amounts(), np.random.default_rng(seed)
     images = [image for image in sensors.images if seconds[0] <= image.time <= seconds[1]]
     require(bool(images), f"no picture between {seconds[0]} and {seconds[1]} s", "sensors.images", "ask for another stretch")
+    world, jumps = steady(world)
+    images, repairs = in_time(world, images)
+    require(bool(images), f"no picture is where the body was at its time: {repairs}", "sensors.images", "synchronise the clocks")
     sweeps = [(time, points) for time, points in sweeps_of(sensors) if seconds[0] <= time <= seconds[1]]
-    require(bool(sweeps), "no lidar sweep", "sensors.sweeps", "give points: wetoolkit_splat.clip.Clip takes those of any source")
-    frames = frames_of(sensors, images)
-    claimed = _claimed(world, sweeps, frames)
+    frames, blurred = sharp(frames_of(sensors, images))
+    claimed = _claimed(world, sweeps, frames) if sweeps else {-1: guessed(frames, amounts.background, rng, GUESSED, 0.0)}
+    if sweeps:
+        known = {agent: _thinned(points, amounts.depths, rng) for agent, points in claimed.items()}
+        frames = tuple(with_depth(frame, surroundings(world, known, frame.time)) for frame in frames)
     far = shell(frames, amounts.shell, rng)
-    rest = np.concatenate([_thinned(np.concatenate(claimed.pop(-1)), amounts.background, rng), far])
+    rest = np.concatenate([_thinned(claimed.pop(-1), amounts.background, rng), far])
     bodies = {BACKGROUND: Body(*_tensors(rest))}
-    repairs = {"bodies_with_points_on_their_box": 0, "agents_never_seen": 0}
+    repairs |= {"pictures_blurred": blurred, "steps_of_tracks_that_jump": jumps, "clips_without_lidar": int(not sweeps)}
+    repairs |= {"bodies_with_points_on_their_box": 0, "agents_never_seen": 0}
     for agent in range(len(world.agents)):
         track = track_of(world, agent)
         if track is None:
             repairs["agents_never_seen"] += 1
             continue
-        own = _thinned(np.concatenate([*claimed.get(agent, []), np.zeros((0, 6))]), amounts.body, rng)
+        own = _thinned(claimed.get(agent, np.zeros((0, 6))), amounts.body, rng)
         if len(own) < FEWEST:
             repairs["bodies_with_points_on_their_box"] += 1
             own = np.concatenate([own, on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
         bodies[body_name(world, agent)] = _body(own, world, agent, track)
-    return Clip(tuple(with_depth(frame, sweeps) for frame in frames), bodies, repairs)
+    return Clip(frames, bodies, repairs)
 
 
 def _tensors(points: Double) -> tuple[torch.Tensor, torch.Tensor]:

@@ -1,23 +1,23 @@
 """What is known of each pixel of a render, without the truth: the evidence that trust is made from. Greater always is worse.
 
-Everything is taken at a quarter of the picture's width and height.
+Everything is taken at a quarter of the picture's width and height or less.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from wetoolkit_splat.coverage import Coverage, shrunk
+from wetoolkit_splat.coverage import SHRINK, Coverage, shrunk
 from wetoolkit_splat.graph import SplatScene
 from wetoolkit_splat.render import Settings, render
-from wetoolkit_splat.reprojection import ANGLE, COUNT, DETAIL, FAR, RESIDUAL, SPREAD, THROUGH, reproject
-from wetoolkit_splat.types import C0, Cameras
+from wetoolkit_splat.reprojection import ANGLE, COUNT, DETAIL, FAR, RESIDUAL, SPREAD, THROUGH, mark, reproject
+from wetoolkit_splat.types import C0, Cameras, Gaussians, Render
 
 Float = NDArray[np.float32]
 
@@ -52,26 +52,32 @@ class Evidence:
 
     values: Float  # [h, w, len(PIXEL)]
     depth: Float  # [h, w] metres; 0: the sky
-    foreign: NDArray[np.bool_]  # [h, w] shows mostly a body that no picture ever showed: a box
+    foreign: NDArray[np.bool_]  # [h, w] shows a body that no picture ever showed, or what lies behind it
     away: float  # metres to the nearest camera of a picture
     turned: float  # radians between this view's axis and the nearest of theirs
 
 
 def evidence(
-    scene: SplatScene, coverage: Coverage, cameras: Cameras, time: float, poses: Mapping[str, Tensor], settings: Settings
-) -> Evidence:
-    """Of one camera's view of a scene at a time, ``poses`` [4, 4] placing its bodies."""
+    scene: SplatScene, coverage: Coverage, cameras: Cameras, time: float, poses: Mapping[str, Tensor], seen: Render,
+    settings: Settings,
+) -> Evidence:  # fmt: skip
+    """Of one camera's view of a scene at a time, ``poses`` [4, 4] placing its bodies; ``seen`` is its render.
+
+    Alpha and depth are those of the pixel in the middle of each four by four; what gaussians carry is rendered at half that size.
+    """
     small = shrunk(cameras)
     focal = float(cameras.intrinsics[0, 0, 0])
-    marks, alpha, depth = _marked(scene, coverage, small, time, poses, settings)
+    middle = _middles((small.height, small.width), (cameras.height, cameras.width))
+    alpha, depth = seen.alpha[0].cpu().numpy()[middle], seen.expected_depth()[0].cpu().numpy()[middle]
+    marks = _marked(scene, coverage, shrunk(cameras, 2 * SHRINK), time, poses, settings)
+    marks = marks[_middles(alpha.shape, marks.shape)]
     sky = alpha < 0.5
     eye, points = _points(small, np.where(sky, 10 * FAR, depth))
     looked, strange = _looked_up(scene, coverage, eye, points.reshape(-1, 3), poses)
     looked = looked.reshape(*depth.shape, -1)
-    spread = np.sqrt(np.maximum(marks[..., 1] - np.minimum(depth, FAR) ** 2, 0)) / np.maximum(np.minimum(depth, FAR), 1)
     columns = {
         "thin": 1 - np.abs(2 * alpha - 1),
-        "layered": np.where(sky, 0, spread),
+        "layered": np.where(sky, 0, marks[..., 1]),
         "loose": np.where(sky, 0, marks[..., 0]),
         "coarse": np.where(sky, 0, marks[..., 2] * focal / 40),
         "unseen": 1 / (1 + looked[..., COUNT]),
@@ -88,33 +94,44 @@ def evidence(
     return Evidence(values, np.where(sky, 0, depth).astype(np.float32), strange.reshape(depth.shape) & ~sky, away, turned)
 
 
+def _middles(small: tuple[int, ...], large: tuple[int, ...]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    """Indices that take of a picture the pixel in the middle of each of a smaller one's."""
+    rows, columns = (((np.arange(n) + 0.5) * size / n).astype(np.intp) for n, size in zip(small[:2], large[:2], strict=True))
+    return rows[:, None], columns[None]
+
+
 def _marked(
     scene: SplatScene, coverage: Coverage, small: Cameras, time: float, poses: Mapping[str, Tensor], settings: Settings
-) -> tuple[Float, Float, Float]:
-    """(means over each pixel [h, w, 3]: relative error of depth, square of depth [m^2], width over depth; alpha; depth [m])."""
+) -> Float:
+    """Over each pixel [h, w, 3]: mean relative error of depth, spread of depths over their mean, mean width over depth."""
     gaussians, places = scene.at(time, poses)
     there = [n for n, node in scene.nodes.items() if n in poses or node.track is None or node.track.present(time)]
     own = [coverage.variance.get(name) for name in there]
     sizes = [len(scene.nodes[name].gaussians) for name in there]
-    variance = torch.cat([torch.from_numpy(v) if v is not None else _unknown(n) for v, n in zip(own, sizes, strict=True)])
-    view = (small.world_to_camera[0] @ places)[gaussians.groups.long()]  # [N, 4, 4] body to camera
-    seen = (view[:, :3, :3] @ gaussians.means[..., None])[..., 0] + view[:, :3, 3]
-    reach = seen.norm(dim=1).clamp(min=0.1)
-    x, y, z = ((view[:, :3, :3] * seen[:, :, None]).sum(1) / reach[:, None]).unbind(1)  # the line of sight, in the body's frame
-    products = torch.stack([x * x, 2 * x * y, 2 * x * z, y * y, 2 * y * z, z * z], 1)
-    error = (variance * products).sum(1).clamp(min=0).sqrt() / reach
-    square = seen[:, 2].clamp(0, FAR).square() / FAR**2
-    width = gaussians.log_scales.max(1).values.exp() / reach
-    sh = ((torch.stack([error, square, width], 1).clamp(0, 1) - 0.5) / C0)[:, None]
-    shown = render(replace(gaussians, sh=sh), small, places, settings=settings)
-    alpha = shown.alpha[0].cpu()
-    marks = (shown.colour[0].cpu() / alpha.clamp(min=1e-3)[..., None]).numpy()
-    return marks * np.array([1, FAR**2, 1], np.float32), alpha.numpy(), shown.expected_depth()[0].cpu().numpy()
+    variance = np.concatenate([v if v is not None else _unknown(n) for v, n in zip(own, sizes, strict=True)])
+    views = (small.world_to_camera[0] @ places)[:, :3].numpy()
+    k = small.intrinsics[0]
+    slopes = (float(small.width / k[0, 0]), float(small.height / k[1, 1]))  # of the whole picture; twice what a centred one needs
+    found, seen = np.empty((len(gaussians), 3), np.float32), np.empty(len(gaussians), np.bool_)
+    mark(gaussians.means.numpy(), gaussians.log_scales.numpy(), variance, gaussians.groups.numpy(), views, slopes, found, seen)
+    rows = torch.from_numpy(np.flatnonzero(seen))
+    marks = torch.from_numpy(found)[rows]
+    shown = render(_of(gaussians, rows, marks), small, places, settings=settings)
+    means = (shown.colour[0] / shown.alpha[0].clamp(min=1e-3)[..., None]).cpu().numpy()
+    depth = np.minimum(shown.expected_depth()[0].cpu().numpy(), FAR)
+    means[..., 1] = np.sqrt(np.maximum(FAR**2 * means[..., 1] - depth**2, 0)) / np.maximum(depth, 1)
+    return means
 
 
-def _unknown(count: int) -> Tensor:
+def _of(gaussians: Gaussians, rows: Tensor, marks: Tensor) -> Gaussians:
+    """These rows, coloured by marks [K, 3]."""
+    parts = {name: tensor[rows] for name, tensor in gaussians.tensors().items() if name != "sh"}
+    return Gaussians(**parts, sh=((marks - 0.5) / C0)[:, None])
+
+
+def _unknown(count: int) -> Float:
     """[N, 6] of gaussians that no picture holds: a metre each way."""
-    return torch.tensor([1.0, 0, 0, 1, 0, 1]).repeat(count, 1)
+    return np.tile(np.array([1, 0, 0, 1, 0, 1], np.float32), (count, 1))
 
 
 def _points(small: Cameras, depth: Float) -> tuple[Float, Float]:
@@ -129,7 +146,7 @@ def _points(small: Cameras, depth: Float) -> tuple[Float, Float]:
 def _looked_up(
     scene: SplatScene, coverage: Coverage, eye: Float, points: Float, poses: Mapping[str, Tensor]
 ) -> tuple[Float, NDArray[np.bool_]]:
-    """(columns of ``reproject`` [P, 6], whether the point is on a body that no picture ever showed [P])."""
+    """(columns of ``reproject`` [P, 6], whether a body that no picture ever showed stands there or before it [P])."""
     bodies = [name for name in poses if scene.nodes[name].size is not None]
     now = np.stack([np.eye(4), *(poses[name].double().numpy() for name in bodies)])
     halves = np.array([np.asarray(scene.nodes[name].size) / 2 + BODY_MARGIN for name in bodies]).reshape(-1, 3)
@@ -146,9 +163,16 @@ def _looked_up(
     reproject(*single, there, coverage.lenses, coverage.depth, coverage.residual, found)
     strange = np.zeros(len(points), bool)
     for row in np.flatnonzero(~there.any(1)) - 1:
-        own = points @ boxes[row, :, :3].T + boxes[row, :, 3]
-        strange |= (np.abs(own) <= halves[row]).all(1)
+        strange |= _crosses(eye @ boxes[row, :, :3].T + boxes[row, :, 3], (points - eye) @ boxes[row, :, :3].T, halves[row])
     return found, strange
+
+
+def _crosses(start: NDArray[np.floating], way: NDArray[np.floating], half: NDArray[np.floating]) -> NDArray[np.bool_]:
+    """[P] whether the ways [P, 3] from a point [3] meet the box within ``half`` [3] of the origin."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        sides = (np.stack([-half, half])[:, None] - start) / way  # [2, P, 3]
+    enters, leaves = np.fmin(*sides).max(1), np.fmax(*sides).min(1)
+    return np.asarray((enters <= leaves) & (leaves >= 0) & (enters <= 1))
 
 
 def _edges(depth: Float) -> Float:

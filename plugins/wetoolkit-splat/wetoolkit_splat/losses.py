@@ -35,9 +35,12 @@ def psnr(one: Tensor, other: Tensor) -> float:
 
 
 def inverse_depth(alpha: Tensor, depth: Tensor, truth: Tensor) -> Tensor:
-    """Mean difference of 1 / depth [1 / m] where the truth is above 0; ``depth`` is the weights' sum as rendered [H, W]."""
+    """Mean relative error of inverse depths where the truth is above 0; ``depth`` is the weights' sum as rendered [H, W].
+
+    1 / depth would weigh what is near by its nearness: at 40 m, 10 % of error is a tenth of what it is at 4 m.
+    """
     seen = truth > 0
     if not bool(seen.any()):
         return depth.sum() * 0
     rendered = alpha[seen] / depth[seen].clamp(min=1e-3)
-    return (rendered - 1 / truth[seen]).abs().mean()
+    return (rendered * truth[seen] - 1).abs().clamp(max=1).mean()

@@ -7,7 +7,7 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -23,10 +23,12 @@ from wetoolkit_driving.types import HEADING, World, X, Y
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.exploring import Explorer
 from wetoolkit.registry import load_registry
 from wetoolkit.store import key_of, write_atomic
 from wetoolkit.types import Failure, Ref, Scenario, Scene
 from wetoolkit_splat import coverage as coverages
+from wetoolkit_splat.around import orbit, recognised
 from wetoolkit_splat.coverage import Coverage, survey
 from wetoolkit_splat.driving import FEWEST, Amounts, body_name, box_poses, clip_of, on_box
 from wetoolkit_splat.files import scene as files
@@ -46,6 +48,9 @@ class SplatConfig(Config):
 
     dataset: str = Field(default="minitown", description="the data set whose sensors are used: that of the experiment")
     settings: dict[str, Any] = Field(default_factory=dict, description="of this data set: those of the experiment")
+    every: int = Field(
+        default=1, description="what was recorded at every so-many-th step of a window is used: each, or fewer [steps]", ge=1
+    )
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
     fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
@@ -55,11 +60,16 @@ class SplatConfig(Config):
         ge=0,
         le=1,
     )
+    trust: bool = Field(
+        default=True, description="whether renders come with trust; it costs about half of a picture of 320 x 180 more"
+    )
     backend: Backend = Field(default="auto", description="what renders: auto, cpu, cuda, twin")
 
 
 @dataclass(frozen=True)
-class _Rendered:
+class Opened:
+    """A fitted scene as its folder holds it."""
+
     scene: SplatScene
     rig: Mapping[str, Camera]
     coverage: Coverage | None  # None: fitted elsewhere, so that nothing is known
@@ -74,7 +84,7 @@ class SplatScenes:
     def reconstruct(self, scenario: Scenario[World], failure: Failure | None, seed: int) -> Scene[World]:
         """The log's world and a fitted scene. ``DataError`` names a scene whose held-out pictures are worse than ``least_psnr``."""
         scene = Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
-        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit"}), seed)[:24]
+        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit", "every"}), seed)[:24]
         folder = Path(self.config.folder) / name
         if not (folder / LOOK).exists():
             self._fit(scenario, folder, seed)
@@ -83,7 +93,7 @@ class SplatScenes:
 
     def cameras(self, scene: Scene[World]) -> Mapping[str, tuple[int, int]]:
         """The rig's cameras with the (width, height) of their pictures, left first."""
-        rig = _read(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
+        rig = opened(Path(self.config.folder) / scene.assets[ASSET]).rig.values()
         order = sorted(rig, key=lambda camera: -float(np.arctan2(camera.mount[1, 2], camera.mount[0, 2])))
         return {camera.name: camera.size for camera in order}
 
@@ -93,7 +103,7 @@ class SplatScenes:
         """``rgb`` [H, W, 3] uint8, ``depth`` [H, W] metres (0: the sky), ``trust`` [H, W] (P(the depth is right within 10 %)) and
         ``frame_trust`` [] (P(the frame is good)) at a step of a world. Trust is absent where a scene does not say what it was
         fitted to."""
-        kept = _read(Path(self.config.folder) / scene.assets[ASSET])
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
         if camera not in kept.rig:
             raise DataError(f"no camera {camera!r}", scene=scene.id, known=", ".join(kept.rig), way_out="ask for one of these")
         shown, poses = driven(kept.scene, world, step)
@@ -101,9 +111,10 @@ class SplatScenes:
         time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
             seen = shown.render(seen_from, time, (camera,), poses, settings)
-            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, settings)
+            believed = self.config.trust and kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+        depth = torch.where(seen.alpha >= 0.5, seen.expected_depth(), 0.0)[0].cpu().numpy()
+        found = {"rgb": rgb, "depth": depth}
         if believed:
             found |= {"trust": believed.pixels, "frame_trust": np.array(believed.frame, np.float32)}
         return found
@@ -114,7 +125,8 @@ class SplatScenes:
         if facts.get("psnr", np.inf) < config.least_psnr:
             raise DataError(
                 f"held-out pictures of the fitted scene have {facts['psnr']:.1f} dB, at least {config.least_psnr} are asked for",
-                file=folder, scenario=scenario.id, way_out="raise fit.steps or fit.budget, or lower least_psnr",
+                file=folder, scenario=scenario.id,
+                way_out="raise fit.steps or fit.budget, or lower least_psnr; where all scenes are bad, check intrinsics and clocks",
             )  # fmt: skip
         for where in ("trust on the path", "trust 1 m aside"):
             if facts.get(where, 1.0) < config.least_trust:
@@ -122,6 +134,28 @@ class SplatScenes:
                     f"{where} is {facts[where]:.2f} (mean over pixels), at least {config.least_trust} is asked for",
                     file=folder, scenario=scenario.id, way_out="raise fit.steps, use more pictures, or lower least_trust",
                 )  # fmt: skip
+
+    @classmethod
+    def recognise(cls, path: Path) -> bool:
+        """See ``wetoolkit_splat.around``."""
+        return recognised(path)
+
+    def orbit(self, path: Path, count: int, resolution: tuple[int, int]) -> Iterator[Mapping[str, NDArray[Any]]]:
+        """See ``wetoolkit_splat.around``."""
+        return orbit(path, count, resolution, self.config.backend)
+
+    def explore(self, path: Path, port: int) -> Explorer:
+        """See ``wetoolkit_splat.viewer``."""
+        from wetoolkit_splat import tours, viewer
+
+        return viewer.Viewer(tours.of_file(path), path.name, port)
+
+    def explore_scene(self, scene: Scene[World], world: World, port: int) -> Explorer:
+        """The fitted scene, everybody where ``world`` has them."""
+        from wetoolkit_splat import tours, viewer
+
+        kept = opened(Path(self.config.folder) / scene.assets[ASSET])
+        return viewer.Viewer(tours.of_world(kept.scene, kept.coverage, world), scene.id, port)
 
     def _source(self) -> Any:
         if self._dataset is None:
@@ -136,7 +170,7 @@ class SplatScenes:
                 "the sensors' data set is not that of the scenario", scenario=scenario.id,
                 way_out="give the reconstructor the same `dataset` and `settings` as the experiment's [dataset]",
             )  # fmt: skip
-        sensors = dataset.sensors(ref)
+        sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
         points = self.config.fit.budget // 2
         clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
@@ -149,8 +183,9 @@ class SplatScenes:
         files.write(folder, fitted_scene)
         coverages.write(folder, seen)
         write_atomic(folder / RIG, json.dumps([_facts(camera) for camera in sensors.cameras]).encode())
-        trusts = trust_along(_Rendered(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
-        write_atomic(folder / LOOK, json.dumps({**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs}).encode())
+        trusts = trust_along(Opened(fitted_scene, {c.name: c for c in sensors.cameras}, seen), scenario.world, settings)
+        look = {**(fitted.looks[-1] if fitted.looks else {}), **trusts, **clip.repairs, "steps_skipped": fitted.skipped}
+        write_atomic(folder / LOOK, json.dumps(look).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
 
@@ -159,14 +194,14 @@ def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
 
-def _read(folder: Path) -> _Rendered:
+def opened(folder: Path) -> Opened:
     """A scene's folder; the last few are kept in memory until they change on disk."""
     path = folder / files.JSON
     return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
 
 
-@lru_cache(maxsize=4)
-def _kept(folder: Path, changed: int) -> _Rendered:
+@lru_cache(maxsize=32)  # some 7 MB each: a simulator asks for all scenes of its chunk in turn
+def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())
         cameras = [Camera(f["name"], tuple(f["size"]), np.array(f["intrinsics"]), np.array(f["mount"])) for f in facts]
@@ -174,10 +209,10 @@ def _kept(folder: Path, changed: int) -> _Rendered:
         raise DataError(
             f"holds no rig: {error}", file=folder / RIG, way_out="give the folder in which the scene was fitted"
         ) from error
-    return _Rendered(files.read(folder), {camera.name: camera for camera in cameras}, coverages.read(folder))
+    return Opened(files.read(folder), {camera.name: camera for camera in cameras}, coverages.read(folder))
 
 
-def trust_along(kept: _Rendered, world: World, settings: Settings) -> dict[str, float]:
+def trust_along(kept: Opened, world: World, settings: Settings) -> dict[str, float]:
     """Mean trust of the pixels of all cameras at a few steps, on the path and 1 m to either side."""
     found: dict[str, list[float]] = {"trust on the path": [], "trust 1 m aside": []}
     for step in np.linspace(0, world.steps - 1, LOOKED_AT + 2).astype(int)[1:-1].tolist():
@@ -189,11 +224,12 @@ def trust_along(kept: _Rendered, world: World, settings: Settings) -> dict[str, 
     return {name: float(np.mean(values)) for name, values in found.items()}
 
 
-def _trusted(kept: _Rendered, world: World, step: int, cameras: Cameras, settings: Settings) -> Trust:
+def _trusted(kept: Opened, world: World, step: int, cameras: Cameras, settings: Settings) -> Trust:
     assert kept.coverage is not None
     shown, poses = driven(kept.scene, world, step)
     with torch.no_grad():
-        return trust(shown, kept.coverage, cameras, step * world.dt, poses, settings)
+        seen = shown.render(cameras, step * world.dt, (), poses, settings)
+        return trust(shown, kept.coverage, cameras, step * world.dt, poses, seen, settings)
 
 
 def aside(world: World, shift: float, yaw: float = 0.0) -> World:
@@ -239,4 +275,4 @@ def looks(config: SplatConfig) -> dict[str, Any]:
     return {path.parent.name: json.loads(path.read_text()) for path in sorted(Path(config.folder).glob(f"*/{LOOK}"))}
 
 
-__all__ = ["SplatConfig", "SplatScenes", "aside", "camera_at", "driven", "looks", "trust_along"]
+__all__ = ["SplatConfig", "SplatScenes", "aside", "camera_at", "driven", "looks", "opened", "trust_along"]

@@ -28,6 +28,7 @@ class Settings:
 
     backend: Backend = "auto"
     threads: int = 1  # of the cpu backend; results do not depend on it
+    megabytes: float | None = None  # the cpu backend may take; None: four fifths of what is free
 
 
 def chosen(backend: Backend) -> str:
@@ -55,7 +56,8 @@ def render(
     """What the cameras see.
 
     Poses [G, 4, 4] put the groups into the world (the identity unless given); background [3] or [C, 3] is what shines through
-    (black unless given). Raises ``ValidationError`` for wrong shapes and ``PluginError`` for a backend that cannot run here.
+    (black unless given). Raises ``ValidationError`` for wrong shapes and ``PluginError`` for a backend that cannot run here;
+    ``WetoolkitError``, before it is taken, for more memory than there is.
     """
     settings = settings or Settings()
     poses = identity_poses(gaussians) if poses is None else poses
@@ -72,5 +74,5 @@ def _renderer(settings: Settings) -> Renderer:
     name = chosen(settings.backend)
     module = import_module(f"wetoolkit_splat.{name}")
     if name == "cpu":
-        return lambda *given: module.render(*given, threads=settings.threads)
+        return lambda *given: module.render(*given, threads=settings.threads, megabytes=settings.megabytes)
     return module.render  # type: ignore[no-any-return]

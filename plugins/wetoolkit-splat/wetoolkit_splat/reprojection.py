@@ -79,3 +79,42 @@ def reproject(
         out[p, 3] = through / (through + seen) if through + seen > 0 else 0.0
         out[p, 4] = max(0.0, 1 - math.sqrt(mx * mx + my * my + mz * mz) / seen) if seen > 0 else 0.0
         out[p, 5] = worst
+
+
+@kernel
+def mark(
+    means: Array,
+    log_scales: Array,
+    variance: Array,
+    groups: Array,
+    views: Array,
+    slopes: tuple[float, float],
+    out: Array,
+    seen: Array,
+) -> None:
+    """Fill ``out`` [N, 3] and ``seen`` [N] for gaussians whose groups have ``views`` [G, 3, 4] into the camera.
+
+    Columns, each in [0, 1]: standard error of the place along the line of sight over the distance (``variance`` [N, 6]); square of
+    the depth over that of ``FAR``; greatest scale over the distance. ``seen``: whether it may touch the picture, which is
+    ``slopes`` wide and high.
+    """
+    for i in range(len(means)):
+        view = views[groups[i]]
+        a, b, c = means[i, 0], means[i, 1], means[i, 2]
+        x = view[0, 0] * a + view[0, 1] * b + view[0, 2] * c + view[0, 3]
+        y = view[1, 0] * a + view[1, 1] * b + view[1, 2] * c + view[1, 3]
+        z = view[2, 0] * a + view[2, 1] * b + view[2, 2] * c + view[2, 3]
+        scale = math.exp(max(log_scales[i, 0], log_scales[i, 1], log_scales[i, 2]))
+        room = 3 * scale
+        seen[i] = z > 0.01 and abs(x) < slopes[0] * z + room and abs(y) < slopes[1] * z + room
+        if not seen[i]:
+            continue
+        reach = math.sqrt(x * x + y * y + z * z)
+        u = (view[0, 0] * x + view[1, 0] * y + view[2, 0] * z) / reach  # the line of sight, in the body's frame
+        v = (view[0, 1] * x + view[1, 1] * y + view[2, 1] * z) / reach
+        w = (view[0, 2] * x + view[1, 2] * y + view[2, 2] * z) / reach
+        along = u * u * variance[i, 0] + v * v * variance[i, 3] + w * w * variance[i, 5]
+        along += 2 * (u * v * variance[i, 1] + u * w * variance[i, 2] + v * w * variance[i, 4])
+        out[i, 0] = min(1.0, math.sqrt(max(0.0, along)) / reach)
+        out[i, 1] = min(1.0, z / FAR) ** 2
+        out[i, 2] = min(1.0, scale / reach)

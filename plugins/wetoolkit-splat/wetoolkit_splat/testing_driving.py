@@ -19,9 +19,10 @@ K = np.array([[100.0, 0, 80], [0, 100, 45], [0, 0, 1]])
 
 
 def world() -> World:
-    """A car 14 m ahead that drives, a pedestrian 10 m ahead to the left, a cyclist behind whom no lidar sees."""
+    """The ego stands; a car drives 14 m ahead, a pedestrian is 10 m ahead to the left, a cyclist behind whom no lidar sees."""
     people = (AgentClass.PEDESTRIAN, AgentClass.BICYCLE)
-    return straight_world([actor(14, 0, 0.0, 1.0), actor(10, 3, 1.0, 1.0, people[0]), actor(-20, 0, 0.0, 3.0, people[1])])
+    others = [actor(14, 0, 0.0, 1.0), actor(10, 3, 1.0, 1.0, people[0]), actor(-20, 0, 0.0, 3.0, people[1])]
+    return straight_world(others, speed=0.0)
 
 
 def sensors(folder: Path, given: World, times: tuple[float, ...] = (0.0, 0.5, 1.0)) -> Sensors:

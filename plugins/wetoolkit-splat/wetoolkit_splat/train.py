@@ -22,8 +22,10 @@ from wetoolkit.store import key_of, read_state, write_state
 from wetoolkit_splat import mcmc
 from wetoolkit_splat.clip import Clip, Frame
 from wetoolkit_splat.learned import ROWS, Adam, Learned, adam, begin, rows_of
-from wetoolkit_splat.losses import inverse_depth, psnr, ssim
+from wetoolkit_splat.losses import psnr, ssim
+from wetoolkit_splat.off_path import off_path
 from wetoolkit_splat.render import Backend, Settings
+from wetoolkit_splat.terms import TERMS, Look
 
 PATIENCE_FOR_NAN = 10  # steps without a finite gradient in a row
 
@@ -36,11 +38,16 @@ class FitConfig(Config):
     degree: int = Field(default=1, description="of the spherical harmonics [1]", ge=0, le=3)
     harmonics: int = Field(default=2, description="of the sway of bodies that have limbs [1]", ge=0, le=8)
     ssim: float = Field(default=0.2, description="share of 1 - SSIM in the loss; the rest is L1 [1]", ge=0, le=1)
-    depth: float = Field(
-        default=0.5, description="weight of the difference of inverse depths, where a lidar saw something [m]", ge=0
+    depth: float = Field(default=0.1, description="weight of the relative error of inverse depth, where a lidar saw it [1]", ge=0)
+    sky: float = Field(default=0.05, description="weight of alpha where there may be sky [1]", ge=0)
+    normal: float = Field(default=0.0, description="weight of shortest axes against the normals of the rendered depth [1]", ge=0)
+    off_path: float = Field(
+        default=0.0, description="weight of depths and colours seen from beside the pictures, where a lidar saw something [1]", ge=0
     )
+    flat: float = Field(default=0.0, description="weight of the mean shortest scale [1 / m]", ge=0)
     opacity: float = Field(default=0.003, description="weight of the mean opacity: what is not needed fades [1]", ge=0)
     scale: float = Field(default=0.003, description="weight of the mean scale [1 / m]", ge=0)
+    exposure: float = Field(default=0.1, description="weight of the squared distance of the mean exposure from none [1]", ge=0)
     means_rate: float = Field(default=4e-3, description="learning rate of means at first; falls to a hundredth [m]", gt=0)
     sh_rate: float = Field(default=2.5e-3, description="of harmonics [1]", gt=0)
     opacity_rate: float = Field(default=0.05, description="of opacities' logits [1]", gt=0)
@@ -159,19 +166,17 @@ def _rates(config: FitConfig, step: int, values: Mapping[str, Tensor]) -> dict[s
     return rates | {"sky": 5 * config.exposure_rate, "exposures": config.exposure_rate * fall}
 
 
-def loss_of(learned: Learned, frame: Frame, config: FitConfig, settings: Settings) -> Tensor:
+def loss_of(learned: Learned, frame: Frame, config: FitConfig, settings: Settings, generator: torch.Generator) -> Tensor:
     """What is made small."""
     seen = learned.render(frame, settings)
     image = seen.colour[0]
     loss = (1 - config.ssim) * (image - frame.image).abs().mean()
     if config.ssim > 0:
         loss = loss + config.ssim * (1 - ssim(image, frame.image))
-    if frame.depth is not None and config.depth > 0:
-        loss = loss + config.depth * inverse_depth(seen.alpha[0], seen.depth[0], frame.depth)
-    values = learned.values
-    loss = loss + config.opacity * values["opacity_logits"].sigmoid().mean() + config.scale * values["log_scales"].exp().mean()
-    # Only the mean exposure is held: else sky, colours and exposures could drift together.
-    return loss + 0.1 * (values["exposures"].mean(0) - torch.eye(3, 4)).square().sum()
+    look = Look(learned, frame, seen, settings, generator)
+    terms = TERMS | {"off_path": off_path}
+    weights = {name: float(getattr(config, name)) for name in terms}
+    return loss + sum(weight * terms[name](look) for name, weight in weights.items() if weight > 0)
 
 
 def _step(state: _State, frames: Sequence[Frame], config: FitConfig, seed: int, settings: Settings) -> _State:
@@ -182,7 +187,7 @@ def _step(state: _State, frames: Sequence[Frame], config: FitConfig, seed: int, 
     )
     frame, learned = frames[int(order[state.step % len(frames)])], state.learned
     leaves = {name: value.detach().requires_grad_() for name, value in learned.values.items() if value.numel()}
-    loss = loss_of(replace(learned, values={**learned.values, **leaves}), frame, config, settings)
+    loss = loss_of(replace(learned, values={**learned.values, **leaves}), frame, config, settings, generator)
     loss.backward()  # type: ignore[no-untyped-call]
     gradients = {name: leaf.grad for name, leaf in leaves.items() if leaf.grad is not None}
     if not all(bool(torch.isfinite(gradient.sum())) for gradient in gradients.values()):

@@ -28,7 +28,7 @@ from wetoolkit_splat.coverage import Coverage
 from wetoolkit_splat.features import FRAME, PIXEL, Evidence, evidence
 from wetoolkit_splat.graph import SplatScene
 from wetoolkit_splat.render import Settings
-from wetoolkit_splat.types import Cameras
+from wetoolkit_splat.types import Cameras, Render
 
 Float = NDArray[np.float32]
 SHIPPED = "calibration.json"
@@ -121,11 +121,11 @@ def judged(seen: Evidence, calibration: Calibration) -> Trust:
 
 
 def trust(
-    scene: SplatScene, coverage: Coverage, cameras: Cameras, time: float, poses: Mapping[str, Tensor], settings: Settings,
-    calibration: Calibration | None = None,
+    scene: SplatScene, coverage: Coverage, cameras: Cameras, time: float, poses: Mapping[str, Tensor], seen: Render,
+    settings: Settings, calibration: Calibration | None = None,
 ) -> Trust:  # fmt: skip
-    """Of one camera's view of a scene at a time, ``poses`` [4, 4] placing its bodies; at the camera's size."""
-    found = judged(evidence(scene, coverage, cameras, time, poses, settings), calibration or shipped())
+    """Of one camera's view of a scene at a time, ``poses`` [4, 4] placing its bodies and ``seen`` being its render; at its size."""
+    found = judged(evidence(scene, coverage, cameras, time, poses, seen, settings), calibration or shipped())
     small, size = torch.from_numpy(found.pixels)[None, None], (cameras.height, cameras.width)
     large = torch.nn.functional.interpolate(small, size=size, mode="bilinear", align_corners=False)[0, 0]
     return Trust(large.clamp(0, 1).numpy(), found.frame)

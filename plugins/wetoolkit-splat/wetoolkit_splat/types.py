@@ -109,9 +109,13 @@ class Cameras:
             tensor = getattr(self, name)
             require(tuple(tensor.shape) == wanted, f"shape {tuple(tensor.shape)}", f"cameras.{name}", f"give {wanted}")
             _finite(tensor, f"cameras.{name}")
+        require(min(self.width, self.height) > 0, f"{self.width} x {self.height}", "cameras.width", "give at least one pixel")
         focal = self.intrinsics[:, [0, 1], [0, 1]]
         require(bool((focal > 0).all()), "a focal length of 0 or less", "cameras.intrinsics", "give fx and fy in pixels")
-        require(min(self.width, self.height) > 0, f"{self.width} x {self.height}", "cameras.width", "give at least one pixel")
+        odd = self.intrinsics[:, [0, 1, 2, 2], [1, 0, 0, 1]].abs().amax() + (self.intrinsics[:, 2, 2] - 1).abs().amax()
+        require(float(odd) < 1e-6, "a skew, or a last row that is not 0 0 1", "cameras.intrinsics", "undistort the pictures first")
+        middle = self.intrinsics[:, :2, 2] / self.intrinsics.new_tensor([self.width, self.height])
+        require(bool(((middle > -1) & (middle < 2)).all()), "a middle far beside the image", "cameras.intrinsics", "give pixels")
 
 
 @dataclass(frozen=True)
