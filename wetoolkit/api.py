@@ -17,6 +17,7 @@ MODULES = (
     "wetoolkit.types",
     "wetoolkit.kinds",
     "wetoolkit.abilities",
+    "wetoolkit.exploring",
     "wetoolkit.sight",
     "wetoolkit.component",
     "wetoolkit.accounts",

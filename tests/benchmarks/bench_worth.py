@@ -27,6 +27,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import polars as pl
+from bench_diffusion import FILE, trained
 from bench_loop import MEASURES, measured
 from wetoolkit_diffusion.checkpoint import load
 from wetoolkit_driving.types import World
@@ -42,7 +43,6 @@ from wetoolkit.store import Store, key_of, read_block, read_facts, read_state, r
 from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
-FILE = Path("build/bench/diffusion.safetensors")
 BEFORE, AGAINST = "logged", "perturb"
 ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "half")
 
@@ -240,7 +240,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "diffusion", "attack"], choices=ARMS)
-    asked.add_argument("--model", type=Path, default=FILE, help="made by: wetool fit behaviour/diffusion minitown --out FILE")
+    asked.add_argument("--model", type=Path, default=FILE, help="trained on the split `train` where there is none")
     asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
     asked.add_argument("--runs", type=Path, default=Path("runs"))
     asked.add_argument("--failures", type=int, default=40, help="scenes rebuilt")
@@ -263,6 +263,7 @@ def main() -> None:
         given.rare,
     )
     registry = load_registry()
+    trained(options.model, 25.0)
     check_model(options.model)
     tables: dict[tuple[int, str], pl.DataFrame] = {}
     learned: list[dict[str, Any]] = []
