@@ -111,6 +111,9 @@ bench-behaviour-real: install  ## realism on nuScenes and Argoverse 2 logs, befo
 bench-worth: install  ## the loop with learned, rule-based and no variants, five seeds (build/bench/worth.json)
 	$(BIN)/python tests/benchmarks/bench_worth.py
 
+bench-pictures: install  ## what pictures cost: compressing, decoding, experience (build/bench/pictures.json)
+	$(BIN)/python tests/benchmarks/bench_pictures.py
+
 bench-trust: install  ## how well a render's trust tells its errors, on unseen towns (build/bench/trust.json)
 	$(BIN)/python tests/benchmarks/bench_trust.py
 

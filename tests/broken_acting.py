@@ -7,6 +7,7 @@ import toy_contracts as toy
 from broken_parts import Executor, Learns, Mines, Scored, Simulates, Softmax, Straight, Works, breaks
 
 from wetoolkit.events import Event
+from wetoolkit.testing.fakes import ToySimulator
 from wetoolkit.types import Outcome, Plan
 
 # Policy
@@ -129,6 +130,28 @@ class FollowsTheLog(Simulates):
     def rollout(self, scenes, policy, seeds, horizon=None):
         found = super().rollout(scenes, policy, seeds, horizon)
         return [replace(one, plans=one.plans + scene.world.body[-1]) for one, scene in zip(found, scenes, strict=True)]
+
+
+class Forgetful(ToySimulator):
+    def rollout(self, scenes, policy, seeds, horizon=None):
+        return [replace(one, images={}) for one in super().rollout(scenes, policy, seeds, horizon)]
+
+
+@breaks(toy.Simulator, "test_policies_see_what_is_rendered")
+class ForgetsThePictures(Simulates):
+    def with_renderers(self, renderers):
+        return Forgetful(self.config, renderers)
+
+
+class Trusting(ToySimulator):
+    def rollout(self, scenes, policy, seeds, horizon=None):
+        return [replace(one, trust=np.ones(len(one.trust))) for one in super().rollout(scenes, policy, seeds, horizon)]
+
+
+@breaks(toy.Simulator, "test_policies_see_what_is_rendered")
+class TrustsEverything(Simulates):
+    def with_renderers(self, renderers):
+        return Trusting(self.config, renderers)
 
 
 # Reward

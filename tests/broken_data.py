@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import toy_contracts as toy
-from broken_parts import Loads, Rebuilds, Remembered, Varies, breaks
+from broken_parts import Loads, Rebuilds, Remembered, Shows, Varies, breaks
 
 from wetoolkit.testing.fakes import (
     DT,
@@ -193,6 +193,44 @@ class LosesTheLog(Rebuilds):
 class NamesAllTheSame(Rebuilds):
     def reconstruct(self, scenario, failure, seed):
         return replace(super().reconstruct(scenario, failure, seed), id="scene")
+
+
+@breaks(toy.Studio, "test_pictures_are_as_asked")
+class ShowsItsOwnSize(Shows):
+    def render(self, scene, world, step, camera, resolution):
+        return super().render(scene, world, step, camera, (48, 32))
+
+
+@breaks(toy.Studio, "test_pictures_are_as_asked")
+class TrustsTooMuch(Shows):
+    def render(self, scene, world, step, camera, resolution):
+        return {**super().render(scene, world, step, camera, resolution), "frame_trust": np.array(1.5)}
+
+
+@breaks(toy.Studio, "test_equal_looks_give_equal_pictures")
+class ShowsEachItsOwn(Shows):
+    made = 0
+
+    def __init__(self):
+        super().__init__()
+        type(self).made = self.number = self.made + 1
+
+    def render(self, scene, world, step, camera, resolution):
+        found = super().render(scene, world, step, camera, resolution)
+        return {**found, "frame_trust": found["frame_trust"] / self.number}
+
+
+@breaks(toy.Studio, "test_pictures_do_not_show_the_future")
+class ShowsWhatComes(Shows):
+    def render(self, scene, world, step, camera, resolution):
+        found = super().render(scene, world, step, camera, resolution)
+        return {**found, "depth": np.full(found["rgb"].shape[:2], abs(world.others[:, step + 1 :]).mean())}
+
+
+@breaks(toy.Studio, "test_an_unknown_camera_is_a_clear_error")
+class TakesAnyCamera(Shows):
+    def render(self, scene, world, step, camera, resolution):
+        return super().render(scene, world, step, "front", resolution)
 
 
 # Behaviour

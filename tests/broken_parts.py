@@ -8,6 +8,7 @@ from wetoolkit.config import Config
 from wetoolkit.executors import Serial, SerialConfig
 from wetoolkit.testing import ExecutorContract
 from wetoolkit.testing.fake_learning import ToyImitation, ToyImitationConfig, ToyPolicy, ToyStraight, ToyStraightConfig
+from wetoolkit.testing.fake_sight import ToyStudio, ToyStudioConfig
 from wetoolkit.testing.fakes import (
     ToyBehaviour,
     ToyBehaviourConfig,
@@ -55,6 +56,11 @@ class Loads(ToyDataset):
 class Rebuilds(ToyReconstructor):
     def __init__(self):
         super().__init__(ToyReconstructorConfig())
+
+
+class Shows(ToyStudio):
+    def __init__(self):
+        super().__init__(ToyStudioConfig())
 
 
 class Straight(ToyStraight):

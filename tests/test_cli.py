@@ -108,7 +108,7 @@ def test_plugins_lists_all_and_filters(wetool):
     _, out, _ = wetool("plugins", "executor", "--json")
     assert [row["name"] for row in json.loads(out)] == ["process", "serial"]
     _, out, _ = wetool("plugins", "--domain", "toy", "--distribution", TOY, "--json")
-    assert len(json.loads(out)) == 11
+    assert len(json.loads(out)) == 14
     _, out, _ = wetool("plugins", "--faulty", "--json")
     assert json.loads(out) == []
     code, out, _ = wetool("plugins")

@@ -21,6 +21,14 @@ class TestReconstructor(toy.Reconstructor):
     pass
 
 
+class TestStudio(toy.Studio):
+    pass
+
+
+class TestEyes(toy.Eyes):
+    pass
+
+
 class TestBehaviour(toy.Behaviour):
     pass
 

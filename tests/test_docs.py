@@ -44,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 RUN = [
+    "camera.md",
     "cli.md",
     "formats.md",
     "minitown.md",

@@ -74,7 +74,8 @@ def test_what_is_rejected_is_counted(run: Path, capsys: pytest.CaptureFixture[st
 
 
 def test_a_window_of_a_data_set_is_varied(tmp_path: Path) -> None:
-    assert wetool(["vary", "toy", "test:0", "--behaviour", "toy", "--set", "spread=0.0", "--n", "1", "--out", "one"]) == OK
+    command = ["vary", "toy", "test:0", "--reconstructor", "toy", "--behaviour", "toy", "--set", "spread=0.0", "--n", "1"]
+    assert wetool([*command, "--out", "one"]) == OK
     (scene,), _ = read_block(tmp_path / "one" / "variants.safetensors", Scene, ToyWorld)
     assert [step.component for step in scene.lineage.steps] == ["dataset/toy", "reconstructor/toy", "behaviour/toy"]
     assert wetool(["vary", "one/variants.safetensors", "--behaviour", "toy", "--n", "1"]) == OK  # its only scene

@@ -5,7 +5,8 @@ from dataclasses import replace
 import numpy as np
 
 from wetoolkit import testing
-from wetoolkit.testing import fake_learning, fakes
+from wetoolkit.testing import fake_learning, fake_sight, fakes
+from wetoolkit.testing.imagined import Imagined
 from wetoolkit.types import Decisions, Situation
 
 SMALL = fakes.ToyDatasetConfig(logs=2, per_log=2)
@@ -104,6 +105,17 @@ class Reconstructor(testing.ReconstructorContract):
         return scenarios()
 
 
+class Studio(testing.ReconstructorContract):
+    def make(self):
+        return fake_sight.ToyStudio(fake_sight.ToyStudioConfig())
+
+    def scenarios(self):
+        return scenarios()
+
+    def another_future(self, world, step):
+        return Domain().perturb(Situation("", "", world, step)).world
+
+
 class Behaviour(testing.BehaviourContract):
     def make(self):
         return fakes.ToyBehaviour(fakes.ToyBehaviourConfig())
@@ -128,6 +140,19 @@ class Policy(testing.PolicyContract):
 
     def observation(self):
         return fakes.Toy().observe(situations(), fake_learning.ToyPolicy.spec)
+
+    def plan(self):
+        return fakes.PLAN
+
+
+class Eyes(testing.PolicyContract):
+    def make(self):
+        weights = np.random.default_rng(0).normal(size=(6, len(fakes.WALKS)))
+        return fake_sight.ToyEyes(fake_sight.ToyEyesConfig(), weights)
+
+    def observation(self):
+        seen = [replace(s, sight=Imagined(s.id)) for s in situations()]
+        return fakes.Toy().observe(seen, fake_sight.ToyEyes.spec)
 
     def plan(self):
         return fakes.PLAN

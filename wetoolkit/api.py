@@ -17,6 +17,8 @@ MODULES = (
     "wetoolkit.types",
     "wetoolkit.kinds",
     "wetoolkit.abilities",
+    "wetoolkit.exploring",
+    "wetoolkit.sight",
     "wetoolkit.component",
     "wetoolkit.accounts",
     "wetoolkit.config",

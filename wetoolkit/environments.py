@@ -96,14 +96,17 @@ class Stage:
 
     def observation_space(self) -> spaces.Dict:
         """Of one environment, learned from its first scene."""
-        scene = self.scenes[0]
-        seen = self.observe([Situation(scene.id, scene.log, scene.world, scene.clock.now)])[0]
-        return spaces.Dict({name: _space(array) for name, array in seen.items()})
+        seen = self.observe(self.simulator.begin([self.scenes[0]], [0], self.config.horizon).situations())[0]
+        return spaces.Dict({name: _space(name, array) for name, array in seen.items()})
 
     def observe(self, situations: Sequence[Situation[Any]]) -> list[Row]:
-        """What a policy would see of each."""
+        """What a policy would see of each; pictures as ``image_CAMERA`` [H, W, 3]."""
         seen: Observation[Any] = self.domain.observe(situations, self.spec)
-        return [{name.replace(".", "_"): _plain(array[b]) for name, array in seen.arrays.items()} for b in range(len(situations))]
+        shots: dict[str, Any] = {
+            f"image_{name}": [picture.decode() for picture in handles] for name, handles in seen.images.items()
+        }
+        arrays = {name.replace(".", "_"): array for name, array in seen.arrays.items()}
+        return [{name: _plain(array[b]) for name, array in {**arrays, **shots}.items()} for b in range(len(situations))]
 
     def plans(self, situations: Sequence[Situation[Any]], actions: Sequence[Any]) -> Float:
         """Plans [B, T, D] of actions; ``ValidationError`` for one outside the space."""
@@ -124,9 +127,9 @@ class Stage:
         return steered
 
 
-def _space(array: Array) -> spaces.Box:
+def _space(name: str, array: Array) -> spaces.Box:
     if array.dtype == np.uint8:
-        return spaces.Box(0, 1, array.shape, np.uint8)
+        return spaces.Box(0, 255 if name.startswith("image_") else 1, array.shape, np.uint8)
     if np.issubdtype(array.dtype, np.floating):
         return spaces.Box(-SEEN, SEEN, array.shape, np.float32)
     limits = np.iinfo(array.dtype)

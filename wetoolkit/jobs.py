@@ -270,8 +270,8 @@ class RolloutJob:
 
 
 def trust_of(rollouts: Sequence[Rollout[Any]]) -> list[float | None]:
-    """Trust of every decision; None where it is not known."""
-    pairs = [pair for r in rollouts for pair in zip(r.trust.tolist(), r.trust_known.tolist(), strict=True)]
+    """Trust of every decision at which pictures were seen; None where it is not known."""
+    pairs = [pair for r in rollouts if r.images for pair in zip(r.trust.tolist(), r.trust_known.tolist(), strict=True)]
     return [round(trust, 6) if known else None for trust, known in pairs]
 
 

@@ -123,15 +123,16 @@ def _entrant(session: Session, entrant: Entrant) -> Any:
 
 
 def _trials(session: Session, picked: Made, entrants: Sequence[Entrant]) -> list[Payload]:
-    """Every policy, split and mode in the experiment's chunks."""
+    """Every split, mode and policy in the experiment's chunks. A policy's chunks follow each other, so that workers do not rebuild
+    the same scenes at the same time."""
     found = []
     for split in ("common", "rare"):
-        modes = ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]
-        for part in ref_chunks(session, refs_of(picked, split)):
-            for mode in modes:
-                for entrant in (entrant for entrant in entrants if mode == "closed" or not entrant.scenes):
-                    identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
-                    identity += [entrant.scenes] if entrant.scenes else []
+        parts = ref_chunks(session, refs_of(picked, split))
+        for mode in ["open", *(["closed"] if split in session.experiment.evaluate.closed else [])]:
+            for entrant in (entrant for entrant in entrants if mode == "closed" or not entrant.scenes):
+                identity = [entrant.name, entrant.made.digest if entrant.made else session.parts.step(entrant.role).config]
+                identity += [entrant.scenes] if entrant.scenes else []
+                for part in parts:
                     trial = Trial(entrant.name, split, mode, part.content, entrant.scenes)
                     found.append(Payload([*identity, split, mode, part.key], trial, part.ids, part.logs))
     return found
@@ -141,8 +142,9 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     """One row an item and seed of every trial, in order, with a column for every term; without a score it has an error.
 
     For what was driven ``state`` is the hash of the simulated state, ``seconds`` how long it was watched and ``failed_at`` when it
-    failed (null for a success); ``trust`` is the least of its ``decisions`` (null where none is known), ``trust_unknown`` counts
-    those whose pictures nobody vouched for. ``scenes`` names one of [evaluate.reconstructors]; "" is the experiment's own.
+    failed (null for a success); ``looks`` are the decisions with pictures, ``trust`` is the least of theirs (null where none is
+    known), ``trust_unknown`` counts those that nobody vouched for, ``distrusted`` those below [frames] least_trust. ``scenes``
+    names one of [evaluate.reconstructors]; "" is the experiment's own.
     """
     found = {key_of_result(result): result for result in results}
     seeds = session.experiment.evaluate.seeds
@@ -165,10 +167,11 @@ def outcome_table(session: Session, trials: Sequence[Trial], results: Sequence[R
     all_ = [found.get(key_of_result(result), result) for result in asked]
     terms = sorted({name for result in all_ for name in result.terms})
     labels = _labels(session)
-    rows = [{**_row(result, terms), "label": labels.get(result.id, "")} for result in all_]
+    least = session.experiment.frames.least_trust
+    rows = [{**_row(result, terms, least), "label": labels.get(result.id, "")} for result in all_]
     kinds = dict.fromkeys(["policy", "split", "mode", "id", "log"], pl.String) | {"seed": pl.Int64, "metric": pl.String}
     kinds |= {"total": pl.Float64, "success": pl.Boolean, "seconds": pl.Float64, "failed_at": pl.Float64, "state": pl.String}
-    kinds |= {"scenes": pl.String, "decisions": pl.Int64, "trust": pl.Float64, "trust_unknown": pl.Int64}
+    kinds |= {"scenes": pl.String, "looks": pl.Int64, "trust": pl.Float64, "trust_unknown": pl.Int64, "distrusted": pl.Int64}
     kinds |= dict.fromkeys([f"term.{name}" for name in terms], pl.Float64)
     return pl.DataFrame(rows, schema={**kinds, "error": pl.String, "label": pl.String}, orient="row")
 
@@ -178,7 +181,7 @@ def key_of_result(result: Result) -> tuple[str, str, str, str, int]:
     return result.policy, result.split, result.mode, result.id, result.seed
 
 
-def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
+def _row(result: Result, terms: Sequence[str], least: float) -> dict[str, Any]:
     names = ("policy", "split", "mode", "id", "log", "seed", "metric", "scenes", "error")
     scored, drive = not result.error, result.drive
     return {
@@ -188,9 +191,10 @@ def _row(result: Result, terms: Sequence[str]) -> dict[str, Any]:
         "seconds": drive.seconds if drive else None,
         "failed_at": drive.failed_at if drive and not math.isnan(drive.failed_at) else None,
         "state": drive.state if drive else "",
-        "decisions": len(drive.trust) if drive else None,
+        "looks": len(drive.trust) if drive else None,
         "trust": float(drive.trust[drive.trust_known].min()) if drive and drive.trust_known.any() else None,
         "trust_unknown": int((~drive.trust_known).sum()) if drive else None,
+        "distrusted": int((drive.trust < least).sum()) if drive else None,
         **{f"term.{name}": result.terms.get(name) if scored else None for name in terms},
     }
 

@@ -21,6 +21,7 @@ from wetoolkit.progress import Silent, Watch
 from wetoolkit.registry import Registry
 from wetoolkit.store import Manifest, Store, key_of, read_facts, read_table, write_atomic, write_table
 from wetoolkit.survival import curves
+from wetoolkit.trust import trust_table
 from wetoolkit.work import Done, Failed, Made, Session, data_of, file_made, is_block
 
 FINAL = ("outcomes", "results", "comparisons", "survival", "failed")  # tables of a finished run
@@ -64,6 +65,7 @@ def run(
 def rounds(session: Session) -> None:
     """The loop."""
     e = session.experiment
+    stages.check_sight(session)
     listed = listing.index(session)
     stages.check_given(session, listed)
     base = policy = training.pretrain(session, listed)
@@ -89,6 +91,8 @@ def rounds(session: Session) -> None:
     entrants += [Entrant(name, role=f"evaluate.policies.{name}") for name in e.evaluate.policies]
     outcomes = measure.evaluate(session, listed, entrants)
     write_tables(session, outcomes)
+    seen = trust_table(session.store.folder, session.store.manifest, read_table(outcomes.paths[-1]))
+    write_table(session.store.path("tables", "trust.parquet"), seen)
     write_table(session.store.path("tables", "recall.parquet"), measure.recall_table(session, listed))
 
 

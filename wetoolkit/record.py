@@ -33,8 +33,8 @@ class Drive:
     dt: float  # seconds a step
     events: tuple[Event, ...] = ()
     steps: Mapping[str, Float] = field(default_factory=dict)  # name -> [T]
-    trust: Float = field(default_factory=lambda: np.ones(0))  # [K] of what the policy saw, 1 where not known
-    trust_known: Bool = field(default_factory=lambda: np.ones(0, np.bool_))  # [K]
+    trust: Float = field(default_factory=lambda: np.ones(0))  # [K] of its pictures, 1 where not known; [0] where it saw none
+    trust_known: Bool = field(default_factory=lambda: np.ones(0, np.bool_))  # [K] or [0]
 
 
 def drives(reward: Reward[Any], rollouts: Sequence[Rollout[Any]], success: Bool) -> list[Drive]:
@@ -63,7 +63,8 @@ def _drive(rollout: Rollout[Any], events: tuple[Event, ...], steps: Mapping[str,
         require_finite(values, f"steps.{name}")
     failing = [event.time for event in events if event.fails]
     failed_at = float("nan") if success else min(failing, default=seconds)
-    return Drive(state_hash(rollout), seconds, failed_at, clock.dt, events, steps, rollout.trust, rollout.trust_known)
+    looks = slice(None if rollout.images else 0)
+    return Drive(state_hash(rollout), seconds, failed_at, clock.dt, events, steps, rollout.trust[looks], rollout.trust_known[looks])
 
 
 def stamped(metric: Metric, simulator: Simulator[Any], horizon: float | None) -> Metric:

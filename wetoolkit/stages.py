@@ -11,19 +11,44 @@ from typing import Any, Protocol, runtime_checkable
 
 import polars as pl
 
-from wetoolkit.errors import PluginError, StoreError, ValidationError
+from wetoolkit.errors import ConfigError, PluginError, StoreError, ValidationError
 from wetoolkit.jobs import (
     MineJob,
     ReconstructJob,
     RolloutJob,
     VaryJob,
 )
-from wetoolkit.kinds import SupportsSettle
+from wetoolkit.kinds import SupportsPictures, SupportsRender, SupportsRenderers, SupportsSensors, SupportsSettle
 from wetoolkit.listing import TRAINING, USES, block_payloads, loader, ref_chunks, refs_of
 from wetoolkit.policies import load_policy, trained_on
 from wetoolkit.store import read_block, read_facts, read_table, write_table
 from wetoolkit.types import Failure, Ref
 from wetoolkit.work import Made, Payload, Session, Work, derive, pieces
+
+
+def check_sight(session: Session) -> None:
+    """``ConfigError`` where the policy has cameras and a part of the experiment cannot show what they see."""
+    parts = session.parts
+    cameras = parts.build("policy").spec.cameras
+    if not cameras:
+        return
+    asked: list[tuple[str, Any, str]] = [("dataset", SupportsSensors, "has no sensors")]
+    if not session.last or session.place(session.last, last=True) >= session.place("rollout"):
+        asked += [(role, SupportsRender, "renders no pictures") for role, kind, _ in parts.named() if kind == "reconstructor"]
+        asked += [("simulator", SupportsRenderers, "shows policies no pictures")]
+    for role, ability, what in asked:
+        if not isinstance(parts.build(role), ability):
+            step = parts.step(role)
+            raise ConfigError(
+                f"the policy sees by cameras, but the {role.partition('.')[0]} {what}", policy=parts.step("policy").component,
+                cameras=", ".join(cameras), component=step.component, distribution=step.distribution,
+                way_out=f"choose a part with {ability.__name__} (wetoolkit.kinds) for [{role}], or a policy without cameras",
+            )  # fmt: skip
+    if not isinstance(parts.domain, SupportsPictures):
+        raise ConfigError(
+            f"the domain {parts.domain.name!r} reads no recorded pictures", policy=parts.step("policy").component,
+            way_out="give it a method picture (wetoolkit.kinds.SupportsPictures), or use a policy without cameras",
+        )  # fmt: skip
 
 
 def mine(session: Session, number: int, listed: Made, policy: Made) -> Made:

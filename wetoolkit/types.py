@@ -29,9 +29,8 @@ class Scenario(Generic[W]):
     origin: tuple[float, float, float]  # metres, float64: added to the world's coordinates gives the log's own
     lineage: Lineage
     world: W
-    sight: Sight | None = field(
-        default=None, compare=False, repr=False, metadata=UNSTORED
-    )  # shows recorded pictures; whoever loads it sets it
+    # What shows recorded pictures; whoever loads the scenario sets it.
+    sight: Sight | None = field(default=None, compare=False, repr=False, metadata=UNSTORED)
 
     def validate(self) -> None:
         require(bool(self.id), "the id is empty", "scenario.id", "give every scenario an id that is unique in its dataset")
@@ -196,9 +195,9 @@ class Situation(Generic[W]):
     world: W
     step: int
     plan: Float | None = None  # [T, D] what the acting body had just decided to do, in its own frame; None where not known
-    sight: Sight | None = field(
-        default=None, compare=False, repr=False, metadata=UNSTORED
-    )  # shows what cameras see here; None where nothing can
+    # What shows the pictures of cameras here; None where nothing can.
+    sight: Sight | None = field(default=None, compare=False, repr=False, metadata=UNSTORED)
+    trust: float = 1.0  # in [0, 1]: how far what the policy saw here can be believed; 1 without pictures, or where not known
 
 
 _UNSET = np.full(0, np.nan)
@@ -265,8 +264,8 @@ class Rollout(Generic[W]):
 
     def situations(self) -> list[Situation[W]]:
         """The Situation of every decision, for a reward to judge proposals in; pictures are those that were seen."""
-        pairs = zip(self.decisions, self.plans, strict=True)
-        return [Situation(f"{self.id}@{step}", self.log, self.world, int(step), plan, self.shown) for step, plan in pairs]
+        rows = zip(self.decisions.tolist(), self.plans, self.trust.tolist(), strict=True)
+        return [Situation(f"{self.id}@{step}", self.log, self.world, step, plan, self.shown, trust) for step, plan, trust in rows]
 
     def glimpsed(self, decision: int) -> Observation[W]:
         """The pictures of the ``decision``-th decision, as an observation of one item."""

@@ -6,8 +6,8 @@
 There are few logs, so they are left out in turns: in each of ``folds`` rounds a model is fine-tuned (``training.init``) on the
 other logs and asked about those it has not seen; the table is over all logs. A model that has seen a log it is asked about is
 refused. Beside it: the model as it was, constant velocity, IDM (which knows everybody's recorded path) and the log itself. Errors
-are the smallest of 8 samples (one future of the baselines); intervals are clustered by log. Written to
-build/bench/behaviour_real.json.
+are the smallest of 8 samples (one future of the baselines); intervals are clustered by log, those of distances by leaving out one
+log at a time (jackknife, Student's t over the logs). Written to build/bench/behaviour_real.json.
 """
 
 import argparse
@@ -39,6 +39,7 @@ from wetoolkit_driving.types import Control, Double, World
 from wetoolkit.errors import DataError, ValidationError
 from wetoolkit.registry import load_registry
 from wetoolkit.sources import open_source
+from wetoolkit.statistics import t_quantile
 from wetoolkit.types import Ref, Scenario
 
 FOLDERS = ("scenarionet_nuscenes", "av2_logs", "av2_forecasting")
@@ -119,7 +120,7 @@ def sampled(model: Model, tokens: Tokens) -> Double:
 
 
 def asked_about(
-    log: Log, models: Mapping[str, Model], every: int, tallies: Mapping[str, Tally], samples: Mapping[str, Samples]
+    log: Log, models: Mapping[str, Model], every: int, tallies: Mapping[str, Tally], samples: Mapping[str, dict[str, Samples]]
 ) -> None:
     """Add what every generator makes of a log's windows."""
     for scenario in log.scenarios(every):
@@ -134,7 +135,32 @@ def asked_about(
         found["idm"] = driven_by_idm(tokens, world, now)
         for name, motion in found.items():
             judge(tokens, world, now, motion, tallies[name], log.name)
-            samples[name].add(tokens, motion, there)
+            samples[name].setdefault(log.name, Samples()).add(tokens, motion, there)
+
+
+def distances(samples: Mapping[str, Mapping[str, Samples]]) -> list[dict[str, Any]]:
+    """Wasserstein distances of every generator to the log, with intervals over the logs."""
+    out, names = [], sorted(samples["log"])
+    for name in GENERATORS[:-1]:
+        whole = pooled(samples[name], names).distances(pooled(samples["log"], names))
+        left = [[other for other in names if other != log] for log in names]
+        parts = [pooled(samples[name], some).distances(pooled(samples["log"], some)) for some in left]
+        for key, estimate in sorted(whole.items()):
+            found = np.array([part[key] for part in parts if key in part])
+            n = len(found)
+            half = t_quantile(0.95, n - 1) * np.sqrt((n - 1) / n * ((found - found.mean()) ** 2).sum()) if n > 1 else np.inf
+            row = {"generator": name, "class": key[0], "quantity": key[1], "distance": estimate}
+            out.append({**row, "low": max(estimate - half, 0.0), "high": estimate + half})
+    return out
+
+
+def pooled(parts: Mapping[str, Samples], names: Sequence[str]) -> Samples:
+    """The samples of some logs together."""
+    found = Samples()
+    for name in names:
+        for key, values in parts[name].values.items():
+            found.values.setdefault(key, []).extend(values)
+    return found
 
 
 def main() -> None:
@@ -142,15 +168,16 @@ def main() -> None:
     asked.add_argument("--model", type=Path, default=FILE)
     asked.add_argument("--data", type=Path, default=Path(os.environ.get("WETOOL_DATA") or "../shared/data"))
     asked.add_argument("--folds", type=int, default=3)
-    asked.add_argument("--steps", type=int, default=300, help="of fine-tuning")
+    asked.add_argument("--steps", type=int, default=200, help="of fine-tuning")
     asked.add_argument("--rate", type=float, default=5e-4, help="its learning rate")
-    asked.add_argument("--minutes", type=float, default=5.0, help="of it, at most")
+    asked.add_argument("--minutes", type=float, default=60.0, help="of it, at most")
     asked.add_argument("--every", type=int, default=2, help="ask about every so many-th window")
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--out", type=Path, default=Path("build/bench/behaviour_real.json"))
     options = asked.parse_args()
     logs = real_logs(options.data)
-    tallies, samples = {name: Tally() for name in GENERATORS}, {name: Samples() for name in GENERATORS}
+    tallies: dict[str, Tally] = {name: Tally() for name in GENERATORS}
+    samples: dict[str, dict[str, Samples]] = {name: {} for name in GENERATORS}
     settings = {"steps": options.steps, "rate": options.rate, "minutes": options.minutes}
     options.out.parent.mkdir(parents=True, exist_ok=True)
     for fold in range(options.folds):
@@ -163,11 +190,7 @@ def main() -> None:
         for log in held:
             asked_about(log, models, options.every, tallies, samples)
     numbers = rows(tallies)
-    away = [
-        {"generator": name, "class": kind, "quantity": quantity, "distance": distance}
-        for name in GENERATORS[:-1]
-        for (kind, quantity), distance in sorted(samples[name].distances(samples["log"]).items())
-    ]
+    away = distances(samples)
     show(f"realism on {len(logs)} real logs, left out in {options.folds} turns", numbers)
     show("Wasserstein distance to the log", away)
     facts = {"model": load(options.model).digest, "logs": {log.name: [log.source, len(log.refs)] for log in logs}, **settings}

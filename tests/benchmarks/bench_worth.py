@@ -44,6 +44,7 @@ from wetoolkit.work import file_made
 
 FILE = Path("build/bench/diffusion.safetensors")
 BEFORE, AGAINST = "logged", "perturb"
+ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "half")
 
 
 @dataclass(frozen=True)
@@ -55,13 +56,14 @@ class Options:
     runs: Path
     failures: int
     variants: int
+    epochs: int
     steps: int
     common: int
     rare: int  # test scenes, 0: all
 
 
 def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
-    """For each arm its behaviours, the first of which is asked first, and how many failures it rebuilds."""
+    """For each of ``ARMS`` its behaviours, the first of which is asked first, and how many failures it rebuilds."""
     n, few, many = options.variants, options.failures, options.failures * (1 + options.variants)
     learned = {"use": "diffusion", "count": n, "checkpoint": str(options.model.resolve())}
     return {
@@ -78,7 +80,13 @@ def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
 def planned(options: Options, seed: int, arm: str) -> Experiment:
     """The experiment of one arm and seed."""
     behaviours, failures = arms(options)[arm]
-    base = load_experiment(options.experiment, [f"seed={seed}", f"limits.failures={failures}", f"algorithm.steps={options.steps}"])
+    changes = [
+        f"seed={seed}",
+        f"limits.failures={failures}",
+        f"algorithm.steps={options.steps}",
+        f"pretrain.epochs={options.epochs}",
+    ]
+    base = load_experiment(options.experiment, changes)
     data = base.model_dump(mode="json", exclude_none=True)
     data |= {"behaviour": behaviours, "controls": {}, "executor": {"use": "serial"}}
     data["limits"] |= {"common": options.common, "rare": options.rare}
@@ -231,19 +239,28 @@ def main() -> None:
     """Run seed by seed and write the tables of what is done."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    asked.add_argument("--arms", nargs="+", default=["logged", "more-logs", "perturb", "diffusion", "attack"])
+    asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "diffusion", "attack"], choices=ARMS)
     asked.add_argument("--model", type=Path, default=FILE, help="made by: wetool fit behaviour/diffusion minitown --out FILE")
     asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
     asked.add_argument("--runs", type=Path, default=Path("runs"))
-    asked.add_argument("--failures", type=int, default=80, help="scenes rebuilt")
+    asked.add_argument("--failures", type=int, default=40, help="scenes rebuilt")
     asked.add_argument("--variants", type=int, default=3, help="of each scene")
+    asked.add_argument("--epochs", type=int, default=30, help="of pre-training; the loss no longer falls by then")
     asked.add_argument("--steps", type=int, default=300, help="of post-training")
-    asked.add_argument("--common", type=int, default=150, help="common test scenes, open loop")
+    asked.add_argument("--common", type=int, default=100, help="common test scenes, open loop")
     asked.add_argument("--rare", type=int, default=0, help="rare test scenes, closed loop; 0: all")
     asked.add_argument("--out", type=Path, default=Path("build/bench/worth"))
     given = asked.parse_args()
     options = Options(
-        given.experiment, given.model, given.runs, given.failures, given.variants, given.steps, given.common, given.rare
+        given.experiment,
+        given.model,
+        given.runs,
+        given.failures,
+        given.variants,
+        given.epochs,
+        given.steps,
+        given.common,
+        given.rare,
     )
     registry = load_registry()
     check_model(options.model)

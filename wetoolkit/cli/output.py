@@ -33,7 +33,7 @@ def show(table: pl.DataFrame, json: bool, title: str = "", beneath: Sequence[str
 
     shown = Table(title=title or None, title_justify="left", header_style="bold")
     for name, kind in table.schema.items():
-        shown.add_column(name, justify="right" if kind.is_numeric() else "left", overflow="fold")
+        shown.add_column(Text(name), justify="right" if kind.is_numeric() else "left", overflow="fold")
     for row in table.iter_rows():
         shown.add_row(*(Text(cell(value)) for value in row))
     console = Console(width=None if sys.stdout.isatty() or "COLUMNS" in os.environ else 200)

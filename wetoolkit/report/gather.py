@@ -12,6 +12,7 @@ import polars as pl
 from wetoolkit.codec import read_header
 from wetoolkit.errors import StoreError
 from wetoolkit.store import Manifest, read_bytes, read_facts, read_table
+from wetoolkit.trust import trust_table
 from wetoolkit.work import Failed, is_block
 
 
@@ -32,6 +33,8 @@ class Run:
     events: pl.DataFrame | None = None  # wetoolkit.measure.event_table
     recall: pl.DataFrame | None = None  # wetoolkit.measure.recall_table
     lineages: pl.DataFrame | None = None  # round, chain of components, rollouts, logs
+    trust: pl.DataFrame | None = None  # wetoolkit.trust.trust_table
+    latency: pl.DataFrame | None = None  # wetoolkit.latency.latency_table
 
 
 def gather(folder: Path) -> Run:
@@ -52,6 +55,7 @@ def gather(folder: Path) -> Run:
     return Run(
         folder, manifest, **tables, failed=_failed(folder, manifest), ledger=_table(folder / "ledger.parquet"),
         failures=_failures(folder, manifest), repairs=_repairs(folder, manifest), lineages=_lineages(folder, manifest),
+        trust=trust_table(folder, manifest, tables["outcomes"]), latency=_table(folder / "latency.parquet"),
     )  # fmt: skip
 
 

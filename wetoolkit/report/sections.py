@@ -27,8 +27,8 @@ def sections(run: Run, extra: Iterable[tuple[str, str]] = ()) -> list[Section]:
     """Every section that the run has something for; ``extra`` are those of plugins (title, Markdown)."""
     found = [
         _results(run), _comparisons(run), _reach(run), _terms(run),
-        _survival(run), _events(run), _by_label(run), _mined(run), _recall(run), _costs(run), _repairs(run),
-        _lineages(run), _failed(run), *(Section(title, text) for title, text in extra), _versions(run),
+        _survival(run), _events(run), _by_label(run), _mined(run), _recall(run), _trust(run), _costs(run), _latency(run),
+        _repairs(run), _lineages(run), _failed(run), *(Section(title, text) for title, text in extra), _versions(run),
     ]  # fmt: skip
     return [section for section in found if section is not None]
 
@@ -302,6 +302,41 @@ def _costs(run: Run) -> Section | None:
     )  # fmt: skip
     wall, cpu = float(run.ledger["wall"].sum()), float(run.ledger["cpu_seconds"].sum())
     return Section("Cost", f"{wall:.0f} s wall, {cpu:.0f} CPU seconds over all starts.", shown)
+
+
+def _trust(run: Run) -> Section | None:
+    """How far the pictures that policies saw can be believed, and what was left out for it."""
+    table = run.trust
+    if table is None or not len(table):
+        return None
+    learned = table.filter(pl.col("stage") != "evaluate", pl.col("rejected").is_not_null())
+    rejected, looks = int(learned["rejected"].sum()), int(learned["looks"].sum())
+    unknown = int(table["unknown"].sum())
+    text = (
+        f"Of what was rendered for policies with cameras. {rejected} of {looks} decisions were left out of the experience because "
+        f"their pictures were not trusted enough; of {unknown} nobody told the trust, they count as trusted. Scenes that failed "
+        "(a reconstructor may refuse one) count as no score. In the evaluation nothing is left out: the trust is the least of a "
+        "drive, and the success of those drives that were trusted throughout stands beside (for orientation: they are a selection)."
+    )
+    return Section(
+        "What policies saw, and how far it can be believed", text, table.with_columns(pl.col("median", "p5", "least").round(3))
+    )
+
+
+def _latency(run: Run) -> Section | None:
+    """How long policies and renderers took in closed loop."""
+    table = run.latency
+    if table is None or not len(table):
+        return None
+    shown = table.select(
+        "stage", "policy", "part", "steps", "batch", pl.col("median").round(2).alias("median [ms]"),
+        pl.col("p95").round(2).alias("p95 [ms]"),
+    )  # fmt: skip
+    text = (
+        "By the clock, a step and scene: all cameras of one look, or a policy's answer, shared among the scenes of its batch. One "
+        "row a start of a stage."
+    )
+    return Section("Latency in closed loop", text, shown)
 
 
 def _repairs(run: Run) -> Section | None:

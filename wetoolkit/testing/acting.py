@@ -14,6 +14,7 @@ from wetoolkit.kinds import Miner, Policy, Reward, SupportsLogProb, SupportsSeed
 from wetoolkit.testing.compare import difference
 from wetoolkit.testing.contracts import Contract, promise, skip
 from wetoolkit.testing.saved import saved_and_loaded
+from wetoolkit.testing.showing import ShowingContract
 from wetoolkit.types import Failure, Observation, PlanSpec, Rollout, Scenario, Scene
 
 NORMALISED = 1e-4  # by how much a row of probabilities may miss 1 (float32)
@@ -202,16 +203,8 @@ class MinerContract(Contract):
         return promise(not strange, "settling only chooses", f"{sorted(strange)[:3]} were not mined")
 
 
-class SimulatorContract(Contract):
+class SimulatorContract(ShowingContract):
     """``make`` gives the simulator, ``scenes`` some, ``policy`` who acts, ``horizon`` for how long [s]."""
-
-    horizon: float = 4.0
-
-    def scenes(self) -> Sequence[Scene[Any]]:
-        return self.given("def scenes(self): return [...]").scenes()
-
-    def policy(self) -> Policy[Any]:
-        return self.given("def policy(self): return MyPolicy(...)").policy()
 
     def perturb(self, scene: Scene[Any]) -> Scene[Any] | None:
         """The scene with another logged future of the acting body alone; None leaves that promise out."""

@@ -26,6 +26,7 @@ from wetoolkit.testing.contracts import Contract, promise, skip
 from wetoolkit.testing.examples import Examples
 from wetoolkit.testing.reacting import ReactingContract
 from wetoolkit.testing.saved import saved_and_loaded
+from wetoolkit.testing.showing import RenderingContract
 from wetoolkit.types import Failure, ObservationSpec, Ref, Scenario, Scene, Situation
 
 STEMS = ("train", "val", "test")
@@ -192,6 +193,8 @@ class DomainContract:
         extra = {name.split(".")[0] for name in seen.arrays} - set(spec.fields)
         promise(not extra, "only what is asked is made", f"{sorted(extra)} was not asked for")
         promise(spec.world or not seen.worlds, "only what is asked is made", "worlds were not asked for")
+        unasked = sorted(set(seen.images) ^ set(spec.cameras))
+        promise(not unasked, "only what is asked is made", f"cameras {unasked}: {sorted(spec.cameras)} were asked for")
         absent = set(spec.fields) - {name.split(".")[0] for name in seen.arrays}
         promise(not absent, "only what is asked is made", f"{sorted(absent)} was asked for and is missing")
 
@@ -244,11 +247,8 @@ class DomainContract:
         return promise(size == 0, "an empty batch is an empty observation", f"size {size}")
 
 
-class ReconstructorContract(Contract):
+class ReconstructorContract(RenderingContract):
     """``make`` gives the reconstructor, ``scenarios`` some with distinct ids, ``failures`` one (or None) for each."""
-
-    def scenarios(self) -> Sequence[Scenario[Any]]:
-        return self.given("def scenarios(self): return [...]").scenarios()
 
     def failures(self) -> Sequence[Failure | None]:
         """None for the first, a step later than now for the others."""

@@ -18,6 +18,7 @@ import numpy as np
 
 from wetoolkit.experience import take
 from wetoolkit.kinds import Domain, Policy, Reward, SupportsLogProb
+from wetoolkit.testing.imagined import Imagined
 from wetoolkit.types import (
     Decisions,
     Float,
@@ -77,8 +78,8 @@ class Examples(Generic[W]):
         return Nearness(self.domain())
 
     def situations(self) -> list[Situation[W]]:
-        """Every scenario at its present step."""
-        return [s.situation() for s in self.scenarios()]
+        """Every scenario at its present step, seen through cameras that show noise unless the scenario has better."""
+        return [replace(s, sight=s.sight or Imagined(s.id)).situation() for s in self.scenarios()]
 
     def scenes(self) -> list[Scene[W]]:
         """Every scenario as a scene, its world as logged."""

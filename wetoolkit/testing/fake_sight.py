@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
-from wetoolkit.config import Config
 from wetoolkit.errors import DataError
 from wetoolkit.testing.fake_learning import ToyPolicy, ToyPolicyConfig
 from wetoolkit.testing.fake_world import DT, ToyFilm, ToyWorld
-from wetoolkit.testing.fakes import ToyDataset, ToyDatasetConfig, ToyReconstructor
+from wetoolkit.testing.fakes import ToyDataset, ToyDatasetConfig, ToyReconstructor, ToyReconstructorConfig
 from wetoolkit.types import Array, Float, Observation, ObservationSpec, Picture, Ref, Scene
 
 CAMERA, SIZE = "front", (48, 32)  # pixels: 6 m ahead and 2 m to either side
@@ -51,7 +50,7 @@ class ToyFilmed(ToyDataset):
         return {CAMERA: [(step * DT, Picture.of(draw(world, step), lossless=True)) for step in filmed]}
 
 
-class ToyStudioConfig(Config):
+class ToyStudioConfig(ToyReconstructorConfig):
     """How the pictures come out."""
 
     tint: int = Field(0, ge=0, le=255, description="grey of what is empty, 0 in recorded pictures [1]")
@@ -62,6 +61,7 @@ class ToyStudio(ToyReconstructor):
     """Scenes that can be looked at. A picture is believed the less the farther the body is from where it was recorded."""
 
     def __init__(self, config: ToyStudioConfig) -> None:
+        super().__init__(config)
         self.look = config
 
     def cameras(self, scene: Scene[Any]) -> Mapping[str, tuple[int, int]]:

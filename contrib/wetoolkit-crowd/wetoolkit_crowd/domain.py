@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wetoolkit.errors import UnknownName, ValidationError
+from wetoolkit.sight import seen as pictures
 from wetoolkit.types import Array, Bool, Float, Observation, ObservationSpec, PlanSpec, Situation
 from wetoolkit_crowd.bodies import to_robot
 from wetoolkit_crowd.forces import nearest_points
@@ -52,7 +53,7 @@ class Crowd:
             limit = spec.limits.get(name, LIMITS.get(name, 1))
             arrays[name], arrays[f"{name}.valid"] = FIELDS[name](situations, spec.history, limit)
         worlds = tuple(s.world.until(s.step) for s in situations) if spec.world else ()
-        return Observation("crowd", len(situations), arrays, worlds)
+        return Observation("crowd", len(situations), arrays, worlds, **pictures(situations, spec))
 
     def demonstrate(self, situations: Sequence[Situation[World]]) -> tuple[Float, Bool]:
         """Plans [B, 16, 3] that the body of each record followed (zeros where not all 16 steps are known), and that mask [B]."""

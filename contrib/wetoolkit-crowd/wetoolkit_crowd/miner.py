@@ -19,7 +19,7 @@ from pydantic import Field
 from wetoolkit.config import Config
 from wetoolkit.errors import PluginError
 from wetoolkit.kinds import Policy, Reward
-from wetoolkit.types import Failure, Ref, Scenario, Scores, Situation
+from wetoolkit.types import Failure, Ref, Scenario, Scores
 from wetoolkit_crowd.bodies import follow, to_world
 from wetoolkit_crowd.domain import PLAN, Crowd
 from wetoolkit_crowd.reward import clearances
@@ -47,7 +47,7 @@ class CrowdMiner:
         """At most one failure a scenario, in order. ``PluginError`` where the reward lacks a term."""
         if not scenarios:
             return []
-        situations = [Situation(s.id, s.log, s.world, s.clock.now) for s in scenarios]
+        situations = [s.situation() for s in scenarios]
         plans = np.asarray(policy.act(Crowd().observe(situations, policy.spec), seed).trajectories, np.float64)  # [B, 16, 3]
         scores = reward.score(situations, plans[:, None])
         missing = [name for name in NEEDED if name not in scores.terms]

@@ -24,6 +24,7 @@ from wetoolkit_driving.testing import actor, scene, straight_world
 from wetoolkit_driving.traffic.reaction import Standing, SupportsReplanning
 from wetoolkit_driving.types import AgentClass, Control, World
 
+from wetoolkit.store import read_block, write_block
 from wetoolkit.testing.compare import difference
 from wetoolkit.types import Clock, Reaction, Rollout, Scene, Step
 
@@ -184,9 +185,11 @@ def test_replay_idm_and_the_model_move_drivers_and_walkers_in_one_scene_again_an
     np.testing.assert_array_equal(again.world.agents.pose, record.world.agents.pose)  # bit for bit
 
 
-def test_intents_are_aims_in_closed_loop_alone(checkpoint: Path) -> None:
+def test_intents_are_aims_in_closed_loop_alone_and_are_kept_on_disk(checkpoint: Path, tmp_path: Path) -> None:
     for closed in (True, False):
         part = behaviour(checkpoint, closed_loop=closed, ego=True, attack={"intents": ["jaywalk"]})
         source = varied(part, street())
         assert ("a1" in {aim.agent for aim in source.world.aims}) == closed
         source.world.validate()
+        write_block(tmp_path / "scene.safetensors", [source], {})
+        assert read_block(tmp_path / "scene.safetensors", Scene, World)[0][0].world.aims == source.world.aims

@@ -12,11 +12,12 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from wetoolkit_driving.geometry import relative, wrap_angle
+from wetoolkit_driving.geometry import along, arc_lengths, compose, project, relative, wrap_angle
 from wetoolkit_driving.types import AgentClass, Double, World
 
 from wetoolkit.config import Config
-from wetoolkit_diffusion.controls import Hold, aimed, ego_way
+from wetoolkit.errors import ValidationError
+from wetoolkit_diffusion.controls import Hold, aimed, ego_way, row_of
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens
 
@@ -26,6 +27,7 @@ EARLIEST, LATEST = 1.5, 6.0  # seconds after the present
 BRAKE = 6.0  # m/s^2 of who brakes hard
 STAND = 2.0  # seconds for which it then stands
 CROSSING = np.deg2rad(35.0)  # who comes at less to the ego's way does not cross it
+BESIDE = 1.5  # metres from the middle of a lane at which it leads by a place
 KEEN = 1.5  # how much likelier the lesser change is
 
 
@@ -33,6 +35,11 @@ class AttackConfig(Config):
     """Who may do what."""
 
     intents: tuple[Intent, ...] = Field(default=INTENTS, description="what may be done: drawn from the possible", min_length=1)
+    agent: str = Field(default="", description="id of who does it; none: drawn from all")
+    closed_loop: Literal["replays", "reacts"] = Field(
+        default="reacts",
+        description="in closed loop: whether who attacks reacts, its aim held, or does what was generated",
+    )
     reach: float = Field(default=60.0, description="nobody farther from the ego is asked [m]", gt=0.0)
     hardest: float = Field(default=3.5, description="largest mean acceleration that is asked of who drives [m/s^2]", gt=0.0)
     gap: float = Field(default=2.0, description="free space between the ego and who cuts in, at that moment [m]", ge=0.0)
@@ -53,7 +60,7 @@ def attack(
     hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, config: AttackConfig, rng: np.random.Generator
 ) -> Hold | None:
     """The hold with one intent more, drawn by how little it takes; None where nobody can be in the way."""
-    options = choices(hold, tokens, spec, config)
+    options = choices(hold, tokens, spec, config, _row_of(config.agent, hold, tokens, world, spec))
     if not options:
         return None
     chance = np.exp(-KEEN * (np.array([option.change for option in options]) - min(option.change for option in options)))
@@ -67,11 +74,25 @@ def attack(
     return replace(hold, attacked=chosen.row)
 
 
-def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
-    """Every attack that is possible, in a fixed order."""
+def _row_of(agent: str, hold: Hold, tokens: Tokens, world: World, spec: TokenSpec) -> int:
+    """The row of who was named, 0 for nobody; ``ValidationError`` where it cannot be meant."""
+    if not agent:
+        return 0
+    row = row_of(tokens, world, agent, "attack.agent")
+    given = [word for (held, token), word in hold.by.items() if held == row and token > spec.now]
+    if given:
+        raise ValidationError(
+            "two controls move one road user", field="controls", agent=agent, one=given[0], other="the attack",
+            way_out="name another in attack.agent, or leave out its goals",
+        )  # fmt: skip
+    return row
+
+
+def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig, only: int = 0) -> list[Choice]:
+    """Every attack that is possible (above 0: by the row ``only``), in a fixed order."""
     way, _ = ego_way(tokens, spec)
     found = []
-    for row in range(1, len(tokens)):
+    for row in [only] if only else range(1, len(tokens)):
         near = np.hypot(*(tokens.frame[row, :2] - tokens.frame[0, :2])) < config.reach
         if not near or hold.given[row, spec.now + 1 :].any():
             continue
@@ -118,7 +139,12 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
         if intent == "cut-in":
             free = config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0])
             place, heading = pose[:2] + free * unit, float(pose[2])
-        effort = _effort(tokens, row, place, seconds, config)
+        lane = _on_a_way(tokens, row, place) if intent == "fail-to-yield" else None
+        if lane is not None:
+            place, heading = lane[0][:2], float(lane[0][2])
+        elif intent == "fail-to-yield" and tokens.open[row].any():
+            continue  # no lane of its own leads there
+        effort = _effort(tokens, row, place, seconds, config, None if lane is None else lane[1])
         if effort is None:
             continue
         change, speed = effort
@@ -129,8 +155,24 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
     return out
 
 
-def _effort(tokens: Tokens, row: int, place: Double, seconds: float, config: AttackConfig) -> tuple[float, float] | None:
-    """(change, speed on arrival) of who goes to ``place`` [2] on an arc in so long; None where its class cannot."""
+def _on_a_way(tokens: Tokens, row: int, place: Double) -> tuple[Double, float] | None:
+    """(pose [3], metres to go) on that way of a road user which leads nearest by ``place`` [2]; None where none does."""
+    local, found = relative(tokens.frame[row], np.array([*place, 0.0]))[:2], []
+    for line in tokens.ways[row, tokens.open[row]].astype(np.float64):
+        arc, offset = project(line, local[None])
+        if abs(offset[0]) < BESIDE and float(arc_lengths(line)[-1]) > 1.0:
+            found.append((abs(float(offset[0])), float(arc[0]), along(line, arc[0])))
+    if not found:
+        return None
+    _, arc_to, pose = min(found, key=lambda one: one[0])
+    return compose(tokens.frame[row], pose), arc_to
+
+
+def _effort(
+    tokens: Tokens, row: int, place: Double, seconds: float, config: AttackConfig, way: float | None = None
+) -> tuple[float, float] | None:
+    """(change, speed on arrival) of who goes to ``place`` [2] in so long, on an arc or on a lane that is ``way`` metres long; None
+    where its class cannot."""
     frame, velocity = tokens.frame[row], float(np.hypot(*tokens.velocity[row]))
     offset = place - frame[:2]
     away = float(np.hypot(*offset))
@@ -138,9 +180,9 @@ def _effort(tokens: Tokens, row: int, place: Double, seconds: float, config: Att
     if tokens.kind[row] == AgentClass.PEDESTRIAN:
         pace = away / seconds
         return (0.5 + abs(pace - 1.4) + 0.3 * abs(chord), pace) if 0.4 < pace < 2.8 else None
-    if abs(chord) > 0.7 or away < 3.0:
+    if away < 3.0 or (way is None and abs(chord) > 0.7):
         return None
-    arc = away * (chord / np.sin(chord) if abs(chord) > 1e-3 else 1.0)
+    arc = way if way is not None else away * (chord / np.sin(chord) if abs(chord) > 1e-3 else 1.0)
     push = 2.0 * (arc - velocity * seconds) / seconds**2
     arrival = velocity + push * seconds
     sideways = (0.5 * (velocity + arrival)) ** 2 * abs(2.0 * chord / arc)

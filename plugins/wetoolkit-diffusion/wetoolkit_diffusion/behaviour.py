@@ -53,7 +53,11 @@ class Diffusion:
 
     def vary(self, scene: Scene[World], count: int, seed: int) -> Sequence[Scene[World]]:
         """Up to ``count`` plausible variants; whoever is not modelled repeats the log, and it is said how many those are."""
-        return self.account(scene, count, seed).scenes
+        if count < 1:
+            return []
+        maker = Maker(self.model, self.config, scene, seed)
+        kept, rejected = maker.kept(count)
+        return [maker.named(variant, rejected) for variant in kept]
 
     def variants(self, scene: Scene[World], count: int, seed: int) -> tuple[list[Variant], Mapping[str, int]]:
         """The plausible futures, each the first of its tries that is, and how often each reason rejected one."""

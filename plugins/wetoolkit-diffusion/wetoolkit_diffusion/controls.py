@@ -81,6 +81,15 @@ def begin(tokens: Tokens, world: World, spec: TokenSpec, ego: bool) -> Hold:
     return Hold(given, tokens.state.copy())
 
 
+def hold_record(hold: Hold, tokens: Tokens, world: World, agents: Sequence[str]) -> Hold:
+    """Hold all that is recorded of some road users."""
+    rows = [row for row in range(1, len(tokens)) if world.agents.ids[tokens.rows[row]] in agents]
+    given = hold.given.copy()
+    given[rows] = tokens.valid[rows]
+    by = {(row, int(token)): "the track it was put in with" for row in rows for token in np.flatnonzero(given[row])}
+    return replace(hold, given=given, by={**hold.by, **by})
+
+
 def copy_goals(hold: Hold, tokens: Tokens, spec: TokenSpec, config: CopyConfig, rng: np.random.Generator) -> Hold:
     """Hold the last token of everybody whose record reaches it, moved by a normal draw."""
     drawn, share = rng.normal(size=(len(tokens), 2)), rng.random(len(tokens))
@@ -97,7 +106,7 @@ def hold_goals(hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, goals:
     """Hold each goal's token; ``ValidationError`` for one that cannot be meant."""
     latest = spec.future * spec.period
     for i, goal in enumerate(goals):
-        row = _row(tokens, world, goal, f"goals[{i}]")
+        row = row_of(tokens, world, goal.agent, f"goals[{i}].agent")
         token = spec.now + max(1, round(goal.at / spec.period))
         require(token < spec.count, f"{goal.at:g} s is later than the model looks", f"goals[{i}].at", f"at most {latest:g} s")
         state = aimed(tokens, row, np.array([goal.x, goal.y]), (token - spec.now) * spec.period, goal.heading, goal.speed)
@@ -109,13 +118,14 @@ def hold_goals(hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, goals:
     return hold
 
 
-def _row(tokens: Tokens, world: World, goal: GoalConfig, place: str) -> int:
+def row_of(tokens: Tokens, world: World, agent: str, place: str) -> int:
+    """The row of a road user that is modelled; ``ValidationError`` where there is none of this id."""
     names = world.agents.ids
-    require(goal.agent in names, f"no road user {goal.agent!r}", f"{place}.agent", "name an id of world.agents")
-    found = np.flatnonzero(tokens.rows == names.index(goal.agent))
+    require(agent in names, f"no road user {agent!r}", place, "name an id of world.agents")
+    found = np.flatnonzero(tokens.rows == names.index(agent))
     known = ", ".join(kind.name.lower() for kind in KINDS)
     way_out = f"name one that is there at the present, among the nearest, and a {known}"
-    require(len(found) == 1, f"{goal.agent!r} is not modelled", f"{place}.agent", way_out)
+    require(len(found) == 1, f"{agent!r} is not modelled", place, way_out)
     return int(found[0])
 
 
@@ -151,4 +161,4 @@ def ego_way(tokens: Tokens, spec: TokenSpec) -> tuple[Double, Double]:
     return poses(state[None], tokens.frame[:1])[0], state[:, 4]
 
 
-__all__ = ["CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals"]
+__all__ = ["CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals", "hold_record", "row_of"]

@@ -145,7 +145,7 @@ def aims_of(hold: Hold, begun: Hold, tokens: Tokens, world: World, now: int, spe
     pose, aims = poses(hold.held, tokens.frame), []
     for row, token in np.argwhere(hold.given & ~begun.given):
         if row > 0 and token > spec.now:
-            at = now * world.dt + (token - spec.now) * spec.period
+            at = float(now * world.dt + (token - spec.now) * spec.period)
             name = world.agents.ids[tokens.rows[row]]
             x, y, heading = (float(value) for value in pose[row, token])
             aims.append(Aim(name, at, x, y, heading, max(float(hold.held[row, token, 4]), 0.0)))

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from wetoolkit.config import Config
 from wetoolkit_diffusion.attacks import INTENTS, AttackConfig
 from wetoolkit_diffusion.controls import CopyConfig, GoalConfig
 from wetoolkit_diffusion.guidance import GuidanceConfig
+from wetoolkit_diffusion.manners import MannersConfig
 from wetoolkit_diffusion.network import NetworkConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig
+from wetoolkit_diffusion.populate import DensityConfig, InsertConfig
 from wetoolkit_diffusion.react import ReplanConfig
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.training import TrainingConfig
@@ -33,6 +35,9 @@ class DiffusionConfig(Config):
         default=None, description="somebody is given an intent that conflicts with the ego's future"
     )
     copy_goals: CopyConfig | None = Field(default=None, description="keep the goals of the log")
+    insert: tuple[InsertConfig, ...] = Field(default=(), description="road users to be put in")
+    density: DensityConfig | None = Field(default=None, description="more or fewer road users than recorded")
+    manners: MannersConfig | None = Field(default=None, description="how briskly the others go")
     goals: tuple[GoalConfig, ...] = Field(default=(), description="where some are to be, and when")
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
     replan: ReplanConfig = Field(default=ReplanConfig(), description="how it plans again in closed loop")
@@ -41,6 +46,18 @@ class DiffusionConfig(Config):
     training: TrainingConfig = Field(default=TrainingConfig(), description="how `wetool fit` trains it")
     tokens: TokenSpec = Field(default=TokenSpec(), description="what a scene is to a model that is trained anew")
     network: NetworkConfig = Field(default=NetworkConfig(), description="size of a network that is trained anew")
+
+    @model_validator(mode="after")
+    def _no_contradiction(self) -> Self:
+        """Two controls that ask the same thing to be different are an error that names both."""
+        pairs = [
+            ("manners", "copy_goals", self.manners is not None and self.copy_goals is not None and self.copy_goals.share == 1.0),
+            ("attack", "ego = false", self.attack is not None and not self.ego),
+        ]  # fmt: skip
+        for one, other, both in pairs:
+            if both:
+                raise ValueError(f"{one} and {other} contradict each other: leave one of them out")
+        return self
 
 
 def _attack(*intents: str) -> Mapping[str, Any]:
@@ -52,6 +69,13 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "copy": {"copy_goals": {}},
     "intent-attack": _attack(),
     **{intent: _attack(intent) for intent in INTENTS},
+    "put-in": {"insert": [{}]},
+    "put-in-pedestrian": {"insert": [{"kind": "pedestrian", "where": "kerb"}]},
+    "put-in-cyclist": {"insert": [{"kind": "bicycle", "where": "crossing"}]},
+    "dense": {"density": {"factor": 2.0}},
+    "sparse": {"density": {"factor": 0.5}},
+    "aggressive": {"manners": {"quantile": 0.9}},
+    "timid": {"manners": {"quantile": 0.1}},
 }  # control -> settings; several are merged
 
 __all__ = ["PRESETS", "DiffusionConfig"]

@@ -8,15 +8,17 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from wetoolkit_driving.types import Aim, Bool, Double, Float, World
+from wetoolkit_driving.types import Aim, Bool, Control, Double, Float, World
 
 from wetoolkit.types import Scene, Situation
 from wetoolkit_diffusion.attacks import attack
 from wetoolkit_diffusion.checkpoint import Model
-from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals
+from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals, hold_record
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
+from wetoolkit_diffusion.manners import with_manners
 from wetoolkit_diffusion.plausible import Verdict, best_scores, judge
+from wetoolkit_diffusion.populate import Populated, insert, thicken
 from wetoolkit_diffusion.react import aims_of
 from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, rewritten
 from wetoolkit_diffusion.settings import DiffusionConfig
@@ -37,6 +39,15 @@ class Variant:
     state: Float  # [A, K, CHANNELS]
     motion: Double  # [A, T, 3] local poses at the world's pace
     verdict: Verdict
+
+
+@dataclass(frozen=True)
+class Begun:
+    """Who is there, and what is given of the future."""
+
+    world: World
+    tokens: Tokens
+    hold: Hold
 
 
 @dataclass(frozen=True)
@@ -66,26 +77,49 @@ class Maker:
 
     def _attempt(self, tokens: Tokens, indices: Sequence[int], attempt: int) -> list[Variant]:
         """One future for each index where one is possible, judged."""
-        c, spec, world = self.config, self.model.spec, self.scene.world
+        c, spec = self.config, self.model.spec
         drawn = [(index, _stream(self.scene, self.seed, index, attempt)) for index in indices]
-        begun = [(index, rng, self._hold(tokens, world, rng)) for index, rng in drawn]
-        holds = [(index, rng, hold) for index, rng, hold in begun if hold is not None]
-        requests = [Request(tokens, hold.given, hold.held, (int(rng.integers(2**31)),)) for _, rng, hold in holds]
+        begun = [(index, rng, self._begun(tokens, rng)) for index, rng in drawn]
+        left = [(index, rng, one) for index, rng, one in begun if one is not None]
+        requests = [Request(one.tokens, one.hold.given, one.hold.held, (int(rng.integers(2**31)),)) for _, rng, one in left]
         states = generate(self.model, requests, c.sampler, c.guidance, shy=c.attack is None)
         found = []
-        for state, (index, _, hold) in zip(states, holds, strict=True):
-            motion = motions(tokens, state, hold.given, spec.now, stride(world.dt, spec))[0][0]
-            keep_record(motion, tokens, hold, world, self.scene.clock.now)
-            found.append(Variant(index, attempt, world, tokens, hold, state[0], motion, Verdict(())))
+        for state, (index, _, one) in zip(states, left, strict=True):
+            motion = motions(one.tokens, state, one.hold.given, spec.now, stride(one.world.dt, spec))[0][0]
+            keep_record(motion, one.tokens, one.hold, one.world, self.scene.clock.now)
+            found.append(Variant(index, attempt, one.world, one.tokens, one.hold, state[0], motion, Verdict(())))
         return self._judged(found)
 
-    def _hold(self, tokens: Tokens, world: World, rng: np.random.Generator) -> Hold | None:
-        """What is given of one variant; None where an attack was asked for that nobody can make."""
-        c, spec = self.config, self.model.spec
-        hold: Hold | None = hold_goals(begin(tokens, world, spec, c.ego), tokens, world, spec, c.goals)
-        if c.attack is not None and hold is not None:
+    def _begun(self, tokens: Tokens, rng: np.random.Generator) -> Begun | None:
+        """Who is there in one variant and what is given of it; None where what was asked is not possible."""
+        c, spec, now = self.config, self.model.spec, self.scene.clock.now
+        there = self._populated(rng)
+        if there is None:
+            return None
+        world = there.world
+        tokens = tokens if world is self.scene.world else encode(world, now, spec)
+        hold: Hold | None = hold_record(begin(tokens, world, spec, c.ego), tokens, world, there.given)
+        assert hold is not None
+        hold = hold_goals(replace(hold, words=there.words), tokens, world, spec, c.goals)
+        if c.attack is not None:
             hold = attack(hold, tokens, world, spec, c.attack, rng)
-        return hold if hold is None or c.copy_goals is None else copy_goals(hold, tokens, spec, c.copy_goals, rng)
+        if hold is not None and c.manners is not None:
+            hold = with_manners(hold, self.model, tokens, c.manners, c.sampler, rng)
+        if hold is not None and c.copy_goals is not None:
+            hold = copy_goals(hold, tokens, spec, c.copy_goals, rng)
+        return None if hold is None else Begun(world, tokens, hold)
+
+    def _populated(self, rng: np.random.Generator) -> Populated | None:
+        """The scene's world with who was asked for; None where there is no room."""
+        c, now = self.config, self.scene.clock.now
+        there: Populated | None = Populated(self.scene.world)
+        for one in c.insert:
+            there = None if there is None else insert(there, now, one, rng)
+        if there is None or c.density is None:
+            return there
+        named = [goal.agent for goal in c.goals] + ([c.attack.agent] if c.attack else [])
+        put_in = set(there.world.agents.ids) - set(self.scene.world.agents.ids)
+        return thicken(there, now, c.density, [*named, *put_in], rng)
 
     def _judged(self, found: list[Variant]) -> list[Variant]:
         verdicts = [verdict for group in _alike(found) for verdict in self._verdicts(group)]
@@ -120,6 +154,8 @@ class Maker:
         """A variant as a scene that says what was done."""
         scene, made = self.scene, self.made(variant)
         world = rewritten(variant.world, scene.clock.now, variant.tokens, variant.motion, made, self.config.closed_loop)
+        if variant.hold.attacked > 0 and self.config.attack is not None and self.config.attack.closed_loop == "replays":
+            world.agents.control[variant.tokens.rows[variant.hold.attacked]] = Control.REPLAY
         world = replace(world, aims=self._aims(variant)) if self.config.closed_loop else world
         counted = ", ".join(f"{count} {name}" for name, count in sorted(rejected.items())) or "none"
         words = [
@@ -138,16 +174,22 @@ class Maker:
 
     def rows(self, kept: Sequence[Variant]) -> list[dict[str, float | str]]:
         """What was done in each variant, by whom, how it was judged and how far it is from the others."""
-        distances = apart(kept, [self.made(variant) for variant in kept])
+        made = [self.made(variant) for variant in kept]
+        distances, costs = apart(kept, made), [self._cost(variant, rows) for variant, rows in zip(kept, made, strict=True)]
         return [
             {
                 "control": told(variant), "who": ", ".join(variant.hold.who) or "all",
                 "moved": int(self.made(variant)[1:].sum()), "beyond the model": variant.tokens.left_out,
                 "try": variant.attempt + 1, "valid": "yes", "best score": variant.verdict.score,
-                "surprise [nat]": variant.verdict.excess, "seed": self.seed, "apart [m]": distance,
+                "surprise [nat]": cost, "seed": self.seed, "apart [m]": distance,
             }
-            for variant, distance in zip(kept, distances, strict=True)
+            for variant, distance, cost in zip(kept, distances, costs, strict=True)
         ]  # fmt: skip
+
+    def _cost(self, variant: Variant, made: Bool) -> float:
+        """How unlikely a variant is (``likely.excess``), whether or not there is a budget."""
+        known = variant.verdict.excess
+        return float(excess(self.model, variant.tokens, variant.state[None], made)[0]) if np.isnan(known) else known
 
 
 def told(variant: Variant) -> str:

@@ -12,7 +12,7 @@ from wetoolkit_driving.types import AgentClass
 
 from wetoolkit.errors import PluginError
 from wetoolkit.testing.acting import MinerContract
-from wetoolkit.types import Failure, Ref, Term
+from wetoolkit.types import Failure, Glimpse, Picture, Ref, Term
 
 
 def mine(*worlds, **settings):
@@ -56,6 +56,30 @@ def test_sooner_is_more_severe_and_somebody_more_than_a_thing():
     assert severities == sorted(severities, reverse=True) and len(set(severities)) == 3
     thing = mine(straight_world([actor(15, 0, kind=AgentClass.BARRIER)]))[1][0]
     assert thing.evidence["nc"] == 0.5 and thing.severity < severities[2]
+
+
+def believed(trust, **settings):
+    """A collision that a policy with a camera runs into, its pictures being believed so far."""
+
+    class Seeing(ConstantVelocity):
+        spec = replace(ConstantVelocity.spec, cameras=("front",), resolution=(4, 3))
+
+    glimpse = Glimpse(Picture.of(np.zeros((3, 4, 3), np.uint8)), trust)
+    given = replace(scenario(straight_world([actor(30, 0)])), sight=lambda world, step, spec: {"front": glimpse})
+    miner = PdmsMiner(PdmsMinerConfig(**settings))
+    found = miner.mine([given], Seeing(ConstantVelocityConfig()), PdmReward(PdmRewardConfig()), 0)
+    return list(found), list(miner.settle(found))
+
+
+def test_severity_may_be_weighted_by_trust_and_untrusted_frames_left_out():
+    (plain,) = believed(0.5)[1]
+    (weighted,) = believed(0.5, trust_weighted=True)[1]
+    assert weighted.severity == pytest.approx(0.5 * plain.severity) and weighted.evidence["trust"] == 0.5
+    found, kept = believed(0.5, least_trust=0.6)
+    assert [f.kind for f in found] == ["untrusted"] and kept == []
+    assert len(believed(0.5, least_trust=0.5)[1]) == 1
+    (unknown,) = believed(None, least_trust=0.9, trust_weighted=True)[1]
+    assert unknown.severity == plain.severity
 
 
 def test_things_can_be_left_out():

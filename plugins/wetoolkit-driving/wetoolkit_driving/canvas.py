@@ -50,25 +50,34 @@ def pillow(name: str) -> Any:
 
 
 class Canvas:
-    """Draws in metres of the world, the ``eye`` a bit left of the middle, the direction ``turn`` to the right."""
+    """Draws in metres of the world, the direction ``turn`` to the right, the ``eye`` at a place of the picture."""
 
-    def __init__(self, eye: Double, turn: float, scale: float = SCALE) -> None:
-        self.image = pillow("Image").new("RGB", (WIDTH * FINE, HEIGHT * FINE), PAPER)
+    def __init__(
+        self, eye: Double, turn: float, scale: float = SCALE, size: tuple[int, int] = (WIDTH, HEIGHT),
+        place: tuple[float, float] = (AHEAD * WIDTH, (HEIGHT - STRIP) / 2),
+    ) -> None:  # fmt: skip
+        self.size, self.place = size, place  # (width, height) of the picture and (column, row) of the eye, pixels
+        self.image = pillow("Image").new("RGB", (size[0] * FINE, size[1] * FINE), PAPER)
         self.draw = pillow("ImageDraw").Draw(self.image)
         self.fonts = {size: pillow("ImageFont").load_default(size * FINE) for size in (13, 16)}
         self.eye, self.scale = np.asarray(eye, np.float64), scale  # pixels a metre
         self.axes = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]])  # columns: right, up on the picture
-        self.reach = np.hypot(WIDTH, HEIGHT) / scale  # metres: farther away nothing is seen
+        self.reach = np.hypot(*size) / scale  # metres: farther away nothing is seen
 
     def picture(self) -> Picture:
-        """[720, 960, 3], scaled down from the fine drawing."""
-        return np.asarray(self.image.resize((WIDTH, HEIGHT), pillow("Image").Resampling.BOX))
+        """[height, width, 3], scaled down from the fine drawing."""
+        return np.asarray(self.image.resize(self.size, pillow("Image").Resampling.BOX))
+
+    def over(self, background: Canvas) -> Canvas:
+        """This canvas with all that another of the same view shows."""
+        self.image.paste(background.image)
+        return self
 
     def at(self, points: Double) -> list[tuple[float, float]]:
         """Pixels of points [n, 2]."""
         local = (np.asarray(points, np.float64) - self.eye) @ self.axes * self.scale  # [n, 2]
-        middle = (HEIGHT - STRIP) / 2
-        return [(FINE * (AHEAD * WIDTH + x), FINE * (middle - y)) for x, y in local.tolist()]
+        column, row = self.place
+        return [(FINE * (column + x), FINE * (row - y)) for x, y in local.tolist()]
 
     def near(self, points: Double) -> bool:
         """Whether any of the points [n, 2], or the ground between them, may be in the picture."""

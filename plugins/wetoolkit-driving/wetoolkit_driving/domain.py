@@ -8,7 +8,8 @@ import numpy as np
 
 from wetoolkit.errors import ValidationError
 from wetoolkit.events import Event
-from wetoolkit.types import Bool, Float, Observation, ObservationSpec, Picture, PlanSpec, Rollout, Scenario, Situation
+from wetoolkit.futures import Future
+from wetoolkit.types import Bool, Float, Observation, ObservationSpec, Picture, PlanSpec, Rollout, Scenario, Scene, Situation
 from wetoolkit_driving import steering
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.observe import observe
@@ -60,6 +61,12 @@ class Driving:
         from wetoolkit_driving.film import frames  # pillow is not needed elsewhere
 
         return frames(rollout, logged, events)
+
+    def future(self, variant: Scene[World], logged: World, who: Sequence[str]) -> Future:
+        """A variant from above around its conflict; see ``wetoolkit_driving.futures``."""
+        from wetoolkit_driving.futures import future
+
+        return future(variant, logged, who)
 
     def picture(self, sensors: Sensors, camera: str, seconds: float, oldest: float) -> Picture | None:
         """The camera's last exposure up to ``seconds``, at most ``oldest`` seconds old; None where there is none."""

@@ -56,14 +56,14 @@ def _draw(
     step: int,
 ) -> None:  # fmt: skip
     draw_map(canvas, rollout.world, shapes, step)
-    _ghosts(canvas, rollout.world, logged, step)
+    draw_ghosts(canvas, rollout.world, logged, step)
     draw_agents(canvas, rollout.world, step)
     _ego(canvas, rollout, step)
     _marks(canvas, rollout, events, step)
     _strip(canvas, rollout, events, step)
 
 
-def _ghosts(canvas: Canvas, world: World, logged: World | None, step: int) -> None:
+def draw_ghosts(canvas: Canvas, world: World, logged: World | None, step: int) -> None:
     """Outlines of where the log has the ego and the agents of the same ids, where that is somewhere else."""
     if logged is None or step >= logged.steps:
         return
@@ -140,4 +140,4 @@ def _label(canvas: Canvas, events: Sequence[Event], x: Any, y: float, seconds: f
         canvas.text(WIDTH / 2, y - 16, words, _tone(event), 13, "ms")
 
 
-__all__ = ["frames"]
+__all__ = ["draw_ghosts", "frames"]

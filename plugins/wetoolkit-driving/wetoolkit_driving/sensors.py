@@ -7,8 +7,9 @@ are 4x4 matrices in the scenario's local frame (its ``origin`` added gives the l
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -81,6 +82,14 @@ class Sensors:
         names = ", ".join(camera.name for camera in self.cameras) or "none"
         require(bool(found), f"no camera {name!r}; there are: {names}", "sensors.cameras", "ask for one of these")
         return found[0]
+
+    def during(self, steps: Sequence[int] | None, dt: float = 0.1) -> Sensors:
+        """Only what was recorded at these steps of ``dt`` seconds, a time between two counted to the later; None: all."""
+        if steps is None:
+            return self
+        asked = set(steps)
+        images = tuple(image for image in self.images if math.ceil(image.time / dt - 1e-6) in asked)
+        return replace(self, images=images, sweeps=tuple(s for s in self.sweeps if math.ceil(s.time / dt - 1e-6) in asked))
 
     def picture(self, camera: str, seconds: float, oldest: float) -> Picture | None:
         """A camera's last exposure up to ``seconds`` after step 0, at most ``oldest`` seconds old, as it is compressed; None where

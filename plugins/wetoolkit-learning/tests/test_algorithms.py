@@ -104,6 +104,34 @@ def test_the_gradient_is_the_closed_form(objective: str) -> None:
     np.testing.assert_allclose(logits.grad, want, atol=1e-6)
 
 
+@pytest.mark.parametrize("objective", ["expectation", "projection"])
+def test_trust_weighs_the_frames_of_the_gradient(objective: str) -> None:
+    reference, block = bandit(4, 5, 1)
+    policy, _ = bandit(4, 5, 2)
+    trust = np.array([1.0, 0.5, 0.25, 0.0])
+    found = {}
+    for weighted in (False, True):
+        network = policy.module()
+        engine = WorldEngine(tabular(objective=objective, trust_weighted=weighted))
+        engine.terms(network, reference.module(), policy, replace(block, trust=trust), 0).objective.backward()
+        (logits,) = network.parameters()
+        found[weighted] = logits.grad.numpy()
+    np.testing.assert_allclose(found[True], trust[:, None] * found[False], atol=1e-7)
+
+
+def test_trust_weighs_the_frames_that_are_imitated() -> None:
+    policy, block = bandit(4, 5, 3, source=0)
+    trust, network = np.array([1.0, 0.5, 0.25, 0.0]), policy.module()
+    imitation = Imitation(ImitationConfig(smoothing=0.2, trust_weighted=True))
+    imitation.loss(network, policy, replace(block, trust=trust)).backward()
+    label = 0.8 * np.eye(5)[0] + 0.2 / 5  # the demonstration is anchor 0
+    want = trust[:, None] * (policy.logits.double().softmax(-1).numpy() - label) / 4
+    (logits,) = network.parameters()
+    np.testing.assert_allclose(logits.grad, want, atol=1e-6)
+    plain = Imitation(ImitationConfig(smoothing=0.2)).loss(network, policy, replace(block, trust=trust))
+    assert float(plain.detach()) == pytest.approx(float(imitation.loss(network, policy, block).detach()))  # trust is 1 there
+
+
 def test_terms_are_what_they_are_called() -> None:
     reference, block = bandit(4, 5, 1)
     policy, _ = bandit(4, 5, 2)

@@ -22,7 +22,7 @@ from wetoolkit.config import Config
 from wetoolkit.errors import DataError, WetoolkitError
 from wetoolkit.kinds import Policy, Progress
 from wetoolkit.types import Bool, Decisions, Experience, Trained
-from wetoolkit_learning.stream import held_out, once, stream
+from wetoolkit_learning.stream import held_out, once, stream, weights
 from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, trainable
 
 
@@ -42,6 +42,9 @@ class ImitationConfig(Config):
     validation: float = Field(default=0.1, description="share of the logs held out to see when to stop [1]", ge=0.0, lt=1.0)
     look_every: int = Field(default=0, description="steps between two looks at the held-out frames; 0: once a pass [1]", ge=0)
     patience: int = Field(default=8, description="looks without improvement before it stops; 0: never [1]", ge=0)
+    trust_weighted: bool = Field(
+        default=False, description="weight each frame by how far its pictures can be believed (`Decisions.trust`; 1 without any)"
+    )
     threads: int = Field(default=1, description="of torch in training; on a busy machine more are slower, not faster [1]", ge=1)
 
 
@@ -121,10 +124,16 @@ class Imitation:
     def _step(
         self, network: nn.Module, learner: Trainable, block: Decisions[Any], optimiser: torch.optim.Optimizer, step: int
     ) -> float:
-        label = torch.from_numpy(learner.nearest(block.expert))
-        loss = functional.cross_entropy(network(learner.inputs(block.observation)), label, label_smoothing=self.config.smoothing)
+        loss = self.loss(network, learner, block)
         descend(loss, network, optimiser, self.config.clip, step, "imitation")
         return float(loss.detach())
+
+    def loss(self, network: nn.Module, learner: Trainable, block: Decisions[Any]) -> Tensor:
+        """Mean smoothed cross-entropy to the nearest anchors, each frame weighted by its trust if that is asked for."""
+        label = torch.from_numpy(learner.nearest(block.expert))
+        logits, smoothing = network(learner.inputs(block.observation)), self.config.smoothing
+        losses = functional.cross_entropy(logits, label, label_smoothing=smoothing, reduction="none")  # [B]
+        return (weights(block, self.config.trust_weighted) * losses).mean()
 
     def look(self, network: nn.Module, learner: Trainable, experience: Experience, held: frozenset[str]) -> dict[str, float]:
         """The held-out frames seen by the network as it is: mean of each val_ metric; empty where nothing is held out."""

@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from wetoolkit.errors import DataError
 from wetoolkit.experience import join, take
@@ -43,6 +45,11 @@ def once(experience: Experience, keep: Keep, size: int = _BLOCK) -> Iterator[Dec
         wanted = np.flatnonzero(keep(block))
         if len(wanted):
             yield take(block, wanted)
+
+
+def weights(block: Decisions[Any], trusted: bool) -> Tensor:
+    """What each decision of a block counts for [n]: its trust, or 1."""
+    return torch.from_numpy(np.asarray(block.trust, np.float32)) if trusted else torch.ones(block.size)
 
 
 def held_out(logs: Sequence[str], fraction: float, seed: int) -> frozenset[str]:

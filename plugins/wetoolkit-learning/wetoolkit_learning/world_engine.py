@@ -12,6 +12,7 @@ frames, in which every anchor's reward is known, with an imitation term on log f
 - Entropy bonus: theirs has weight 1.0 against a policy gradient of 0.01; ours is 0 by default, since the KL term keeps pi spread.
 - Importance weights: theirs clip pi / pi_old of the imitated action to [0.01, 10]. An exact expectation over actions needs none;
   with ``importance`` on, a rollout frame is weighted by that clipped ratio for the choice it was made by.
+- Trust: with ``trust_weighted`` on, all terms of a frame are weighted by how far its pictures can be believed. Theirs has no such.
 - Reward heads: none. The reward is a teacher here, never a part of what drives.
 - LoRA: rank 16 in theirs; ``lora_rank`` here, 0 trains every weight.
 """
@@ -37,7 +38,7 @@ from wetoolkit.kinds import Policy, Progress
 from wetoolkit.types import Bool, Decisions, Experience, Float, Trained
 from wetoolkit_learning.imitation import descend, pace
 from wetoolkit_learning.lora import adapt, merge
-from wetoolkit_learning.stream import held_out, once, stream
+from wetoolkit_learning.stream import held_out, once, stream, weights
 from wetoolkit_learning.trainable import Trainable, torch_seed, torch_threads, trainable
 
 
@@ -71,6 +72,9 @@ class WorldEngineConfig(Config):
     )
     importance: bool = Field(default=False, description="weight rollout frames by the clipped ratio of pi to the policy that drove")
     importance_clip: tuple[float, float] = Field(default=(0.01, 10.0), description="of that ratio")
+    trust_weighted: bool = Field(
+        default=False, description="weight each frame by how far its pictures can be believed (`Decisions.trust`; 1 without any)"
+    )
     filter: bool = Field(default=False, description="keep only rollout frames with something to learn, as World Engine does")
     filter_best: float = Field(default=0.9, description="kept where the best anchor scores at least this [1] ...", ge=0.0, le=1.0)
     filter_chosen: float = Field(default=2 / 3, description="... and the chosen one at most this [1]", ge=0.0, le=1.0)
@@ -162,7 +166,7 @@ class WorldEngine:
         log_pi = network(inputs).log_softmax(-1)  # [B, K]
         with torch.no_grad():
             log_ref = frozen(inputs).log_softmax(-1)
-            weight = self._importance(log_pi, block)
+            weight = self._importance(log_pi, block) * weights(block, config.trust_weighted)
         pi = log_pi.exp()
         reward = (pi * rewards).sum(1)
         kl = (pi * (log_pi - log_ref)).sum(1)
@@ -193,7 +197,7 @@ class WorldEngine:
         good = worth[np.arange(block.size), label] > self.config.imitation_floor
         use = torch.from_numpy((block.source == 0) & block.has_expert & good)
         loss = functional.cross_entropy(log_pi, torch.from_numpy(label), label_smoothing=self.config.smoothing, reduction="none")
-        return (loss * use).mean()
+        return (loss * use * weights(block, self.config.trust_weighted)).mean()
 
     def _importance(self, log_pi: Tensor, block: Decisions[Any]) -> Tensor:
         """Clipped pi / pi_old of what was chosen [B]; 1 for log frames and where it is off."""

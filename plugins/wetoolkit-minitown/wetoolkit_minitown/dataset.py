@@ -333,7 +333,7 @@ def _studio(config: MinitownConfig, drive: Drive, log: str) -> Studio:
     )  # fmt: skip
 
 
-@lru_cache(maxsize=2)
+@lru_cache(maxsize=4)
 def _stands(seed: int, stem: int, town: int) -> Stands:
     """What stands in a town: seconds to build, some 400 MB."""
     return made(_place(seed, stem, town).map.map, zlib.crc32(repr((seed, stem, town)).encode()))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -101,6 +103,22 @@ def test_a_scene_that_does_not_say_what_it_was_fitted_to_has_no_trust(tmp_path: 
     (tmp_path / scene.assets["splat"] / "coverage.safetensors").unlink()
     seen = part.render(scene, given.world, 20, "CAM_F0", (160, 90))
     assert set(seen) == {"rgb", "depth"}
+
+
+def test_of_several_who_ask_at_once_one_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[Path] = []
+
+    def fitted(self: SplatScenes, given: Scenario[World], folder: Path, seed: int) -> None:
+        fits.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+        (folder / "look.json").write_text("{}")
+
+    monkeypatch.setattr(SplatScenes, "_fit", fitted)
+    with ThreadPoolExecutor(3) as pool:
+        scenes = list(pool.map(lambda seed: made(folder=str(tmp_path)).reconstruct(scenarios()[0], None, seed), range(3)))
+    assert len(fits) == 1  # whatever the seed of the rollouts
+    assert len({scene.assets["splat"] for scene in scenes}) == 1
 
 
 def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:

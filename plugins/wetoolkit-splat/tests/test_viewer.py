@@ -25,6 +25,7 @@ from wetoolkit_splat.render import Settings
 from wetoolkit_splat.testing import random_gaussians
 from wetoolkit_splat.testing_driving import world
 from wetoolkit_splat.tours import of_world
+from wetoolkit_splat.twin import covariances
 from wetoolkit_splat.types import Cameras
 from wetoolkit_splat.viewer import HOST, Viewer, wxyz
 
@@ -73,6 +74,7 @@ def test_it_serves_this_machine_alone(viewer: Viewer) -> None:
     assert viewer.url == f"http://{HOST}:{port}" and viewer.server.get_host() == HOST
     with socket.create_server(("127.0.0.2", port)):  # were it bound to every address, this one would be taken
         pass
+    assert viewer.server.request_share_url() is None  # no tunnel to the outside either
     other = Viewer(viewer.tour, "second")
     assert other.url != viewer.url
     other.close()
@@ -82,6 +84,10 @@ def test_everything_is_there(viewer: Viewer) -> None:
     for name in ("/splats/background", "/splats/agent-a0", "/boxes/agent-a0", "/boxes/agent-a1", "/boxes/agent-a2", "/boxes/ego"):
         assert viewer.server.scene.get_handle_by_name(name) is not None, name
     splats = viewer.server.scene.get_handle_by_name("/splats/background")
+    own = viewer.tour.scene.node("background").gaussians
+    spread = covariances(own.quaternions, own.log_scales).numpy()
+    assert np.abs(splats.covariances - spread).max() < 1e-3 * np.abs(spread).max()  # sent as float16
+    assert splats.opacities[:, 0] == pytest.approx(255 * torch.sigmoid(own.opacity_logits).numpy(), abs=1)
     assert splats.centers == pytest.approx(viewer.tour.scene.node("background").gaussians.means.numpy())
     assert [eye.pose[:3, 3] for eye in viewer.tour.eyes] == [pytest.approx([0, 2 * n, -3], abs=1e-5) for n in range(2)]
     assert viewer.server.scene.get_handle_by_name("/cameras/0001-0.1 s") is not None

@@ -35,7 +35,7 @@ def logistic(values: NDArray[np.floating], good: Bool, weights: Double, columns:
     require(0 < good.mean() < 1, "all outcomes are alike", "good", "give views on the path and far off it")
     bends = np.median(values, axis=0)
     x = np.concatenate([np.minimum(values, bends), np.maximum(values - bends, 0)], 1).astype(np.float64)
-    scale = np.maximum(x.std(0), 1e-6)
+    scale = np.where(x.std(0) > 1e-6, x.std(0), np.inf)  # a piece that never varies has no slope
     x, y, w = x / scale, good.astype(np.float64), weights / weights.sum()
 
     def loss(p: Double) -> tuple[float, Double]:

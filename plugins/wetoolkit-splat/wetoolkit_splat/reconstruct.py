@@ -6,8 +6,10 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -48,14 +50,21 @@ class SplatConfig(Config):
 
     dataset: str = Field(default="minitown", description="the data set whose sensors are used: that of the experiment")
     settings: dict[str, Any] = Field(default_factory=dict, description="of this data set: those of the experiment")
+    every: int = Field(
+        default=1, description="what was recorded at every so-many-th step of a window is used: each, or fewer [steps]", ge=1
+    )
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
     fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
+    fit_seed: int = Field(default=0, description="of the fits; scenes do not depend on the seeds of an experiment [1]", ge=0)
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
     least_trust: float = Field(
         default=0.0,
         description="mean over pixels, on the path and 1 m beside it; a scene below is refused [1]",
         ge=0,
         le=1,
+    )
+    trust: bool = Field(
+        default=True, description="whether renders come with trust; it costs about half of a picture of 320 x 180 more"
     )
     backend: Backend = Field(default="auto", description="what renders: auto, cpu, cuda, twin")
 
@@ -76,12 +85,19 @@ class SplatScenes:
         self.config, self._dataset = config, dataset
 
     def reconstruct(self, scenario: Scenario[World], failure: Failure | None, seed: int) -> Scene[World]:
-        """The log's world and a fitted scene. ``DataError`` names a scene whose held-out pictures are worse than ``least_psnr``."""
+        """The log's world and a fitted scene. ``DataError`` names a scene that is worse than ``least_psnr`` or ``least_trust``.
+
+        The fit is seeded by ``fit_seed``, not by ``seed``, so that rollouts of several seeds share it; of several processes that
+        ask for a scene at once, one fits it.
+        """
         scene = Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
-        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit"}), seed)[:24]
+        kept = self.config.model_dump(include={"dataset", "settings", "fit", "every"})
+        name = key_of(scenario.id, scenario.log, kept, self.config.fit_seed)[:24]
         folder = Path(self.config.folder) / name
         if not (folder / LOOK).exists():
-            self._fit(scenario, folder, seed)
+            with _alone(folder):
+                if not (folder / LOOK).exists():
+                    self._fit(scenario, folder, self.config.fit_seed)
         self._admit(scenario, folder)
         return replace(scene, assets={**scene.assets, ASSET: name})
 
@@ -105,9 +121,10 @@ class SplatScenes:
         time, settings = step * world.dt, Settings(self.config.backend)
         with torch.no_grad():
             seen = shown.render(seen_from, time, (camera,), poses, settings)
-            believed = kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
+            believed = self.config.trust and kept.coverage and trust(shown, kept.coverage, seen_from, time, poses, seen, settings)
         rgb = (seen.colour[0].clamp(0, 1) * 255).round().to(torch.uint8).cpu().numpy()
-        found = {"rgb": rgb, "depth": seen.expected_depth()[0].cpu().numpy()}
+        depth = torch.where(seen.alpha >= 0.5, seen.expected_depth(), 0.0)[0].cpu().numpy()
+        found = {"rgb": rgb, "depth": depth}
         if believed:
             found |= {"trust": believed.pixels, "frame_trust": np.array(believed.frame, np.float32)}
         return found
@@ -163,7 +180,7 @@ class SplatScenes:
                 "the sensors' data set is not that of the scenario", scenario=scenario.id,
                 way_out="give the reconstructor the same `dataset` and `settings` as the experiment's [dataset]",
             )  # fmt: skip
-        sensors = dataset.sensors(ref)
+        sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
         points = self.config.fit.budget // 2
         clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
@@ -183,6 +200,15 @@ class SplatScenes:
             left.unlink()
 
 
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time is here with a folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
 def _facts(camera: Camera) -> dict[str, Any]:
     return {"name": camera.name, "size": camera.size, "intrinsics": camera.intrinsics.tolist(), "mount": camera.mount.tolist()}
 
@@ -193,7 +219,7 @@ def opened(folder: Path) -> Opened:
     return _kept(folder, path.stat().st_mtime_ns if path.exists() else 0)
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=32)  # some 7 MB each: a simulator asks for all scenes of its chunk in turn
 def _kept(folder: Path, changed: int) -> Opened:
     try:
         facts = json.loads((folder / RIG).read_text())

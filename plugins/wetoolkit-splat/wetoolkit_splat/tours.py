@@ -110,13 +110,14 @@ def eyes_of(scene: SplatScene, coverage: Coverage | None) -> tuple[Eye, ...]:
     """The pictures that a scene was fitted to, each with the trust of its own view; none where nothing is known of them."""
     if coverage is None:
         return ()
-    height, width = coverage.depth.shape[1:]
-    found = []
+    (height, width), settings, found = coverage.depth.shape[1:], Settings("auto"), []
     for time, view, (fx, fy, cx, cy) in zip(coverage.times.tolist(), coverage.views, coverage.lenses.tolist(), strict=True):
         k = torch.tensor([[fx, 0, cx], [0, fy, cy], [0, 0, 1]])
         cameras = Cameras(torch.from_numpy(view)[None], k[None], width, height)
+        poses = on_tracks(scene, time)
         with torch.no_grad():
-            frame = trust(scene, coverage, cameras, time, on_tracks(scene, time), Settings("auto")).frame
+            seen = scene.render(cameras, time, poses=poses, settings=settings)
+            frame = trust(scene, coverage, cameras, time, poses, seen, settings).frame
         angle = 2 * float(np.arctan(height / 2 / fy))
         found.append(Eye(f"{time:.1f} s", np.linalg.inv(view.astype(np.float64)), angle, width / height, frame))
     return tuple(found)

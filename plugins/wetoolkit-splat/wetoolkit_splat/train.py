@@ -23,6 +23,7 @@ from wetoolkit_splat import mcmc
 from wetoolkit_splat.clip import Clip, Frame
 from wetoolkit_splat.learned import ROWS, Adam, Learned, adam, begin, rows_of
 from wetoolkit_splat.losses import psnr, ssim
+from wetoolkit_splat.off_path import off_path
 from wetoolkit_splat.render import Backend, Settings
 from wetoolkit_splat.terms import TERMS, Look
 
@@ -40,6 +41,9 @@ class FitConfig(Config):
     depth: float = Field(default=0.3, description="weight of the relative error of inverse depth, where a lidar saw it [1]", ge=0)
     sky: float = Field(default=0.05, description="weight of alpha where there may be sky [1]", ge=0)
     normal: float = Field(default=0.0, description="weight of shortest axes against the normals of the rendered depth [1]", ge=0)
+    off_path: float = Field(
+        default=0.0, description="weight of depths and colours seen from beside the pictures, where a lidar saw something [1]", ge=0
+    )
     flat: float = Field(default=1.0, description="weight of the mean shortest scale [1 / m]", ge=0)
     opacity: float = Field(default=0.003, description="weight of the mean opacity: what is not needed fades [1]", ge=0)
     scale: float = Field(default=0.003, description="weight of the mean scale [1 / m]", ge=0)
@@ -170,8 +174,9 @@ def loss_of(learned: Learned, frame: Frame, config: FitConfig, settings: Setting
     if config.ssim > 0:
         loss = loss + config.ssim * (1 - ssim(image, frame.image))
     look = Look(learned, frame, seen, settings, generator)
-    weights = {name: float(getattr(config, name)) for name in TERMS}
-    return loss + sum(weight * TERMS[name](look) for name, weight in weights.items() if weight > 0)
+    terms = TERMS | {"off_path": off_path}
+    weights = {name: float(getattr(config, name)) for name in terms}
+    return loss + sum(weight * terms[name](look) for name, weight in weights.items() if weight > 0)
 
 
 def _step(state: _State, frames: Sequence[Frame], config: FitConfig, seed: int, settings: Settings) -> _State:

@@ -36,6 +36,8 @@ class Viewer:
         self.tour = tour
         with redirect_stdout(StringIO()):  # it would print a panel of its own
             self.server = _viser().ViserServer(host=HOST, port=port, label=title, verbose=False)
+        self.server.request_share_url = lambda verbose=True: None  # a page could ask for a tunnel to the outside: there is none
+        self.server.gui.configure_theme(show_logo=False, show_share_button=False)
         self._parts = _Parts(self.server, tour)
         self._stop = threading.Event()
         self._controls(title)
@@ -64,14 +66,14 @@ class Viewer:
         count = sum(len(node.gaussians) for node in tour.scene.nodes.values())
         gui.add_markdown(f"**{title}**  \n{count:,} gaussians, {len(tour.scene.nodes)} nodes, {len(tour.eyes)} cameras")
         last = len(tour.times) - 1
-        self.time = gui.add_slider("time [step]", 0, max(last, 1), 1, 0, disabled=last == 0)
-        self.clock = gui.add_text("time [s]", f"{tour.times[0]:.1f}", disabled=True)
-        self.playing = gui.add_checkbox("play", False, disabled=last == 0)
-        self.by_trust = gui.add_checkbox("colour by trust", False, disabled=not tour.trust)
+        self.time = gui.add_slider("time [step]", 0, max(last, 1), 1, 0, visible=last > 0)
+        self.clock = gui.add_text("time [s]", f"{tour.times[0]:.1f}", disabled=True, visible=last > 0)
+        self.playing = gui.add_checkbox("play", False, visible=last > 0)
+        self.by_trust = gui.add_checkbox("colour by trust", False, visible=bool(tour.trust), hint="0 red, 0.5 yellow, 1 teal")
         if not tour.trust:
             gui.add_markdown("Trust is not known for this scene.")
-        self.boxes = gui.add_checkbox("boxes", True)
-        self.cameras = gui.add_checkbox("cameras", False, disabled=not tour.eyes)
+        self.boxes = gui.add_checkbox("boxes", True, visible=bool(tour.boxes))
+        self.cameras = gui.add_checkbox("cameras", False, visible=bool(tour.eyes), hint="coloured by the trust of their view")
         self.time.on_update(lambda _: self._moved())
         self.by_trust.on_update(lambda _: self._parts.paint(bool(self.by_trust.value)))
         self.boxes.on_update(lambda _: self._parts.reveal("/boxes", bool(self.boxes.value)))
@@ -122,11 +124,12 @@ class _Parts:
         )  # fmt: skip
 
     def _stand(self, server: Any) -> None:
-        """The first view: where the first camera is, or so far away that the scene is seen."""
-        up = np.array(self.tour.up)
-        if self.tour.eyes:
-            pose = self.tour.eyes[0].pose
-            eye, target = pose[:3, 3] - 6.0 * pose[:3, 2] + 3.0 * up, pose[:3, 3] + 10.0 * pose[:3, 2]
+        """The first view: just behind the first camera that looks ahead, or so far away that the scene is seen."""
+        up, eyes = np.array(self.tour.up), self.tour.eyes
+        if eyes:
+            way = eyes[-1].pose[:3, 3] - eyes[0].pose[:3, 3]
+            pose = max((one for one in eyes if one.name == eyes[0].name), key=lambda one: float(one.pose[:3, 2] @ way)).pose
+            eye, target = pose[:3, 3] - 3.0 * pose[:3, 2] + up, pose[:3, 3] + 10.0 * pose[:3, 2]
         else:
             middle, reach = span(self.tour.scene, self.tour.times[0])
             target = middle.double().numpy()

@@ -13,6 +13,8 @@ other failure, and the sooner the more.
 
 Frames that are lost before the plan begins (step 0 already collides or is off the road) are not the policy's doing: they are left
 out unless ``exclude_initial`` is off. ``mine`` returns them as ``initial`` so that they can be counted; ``settle`` drops them.
+So it is with frames whose pictures are believed less than ``least_trust``: they are ``untrusted``. Frames without pictures, and
+with pictures of which nobody knows, count as fully trusted.
 """
 
 from __future__ import annotations
@@ -35,7 +37,7 @@ from wetoolkit_driving.pdm.scene import PdmScene, from_world
 from wetoolkit_driving.types import AgentClass, World
 
 HORIZON = 8.0  # seconds over which severity falls to 0; twice a plan
-CANDIDATE, INITIAL = "low_progress", "initial"
+CANDIDATE, INITIAL, UNTRUSTED = "low_progress", "initial", "untrusted"
 
 
 class PdmsMinerConfig(Config):
@@ -46,6 +48,10 @@ class PdmsMinerConfig(Config):
         1.0, description="frames whose progress is below this percentile of all good frames are failures; 0: none [%]", ge=0, le=100
     )
     exclude_initial: bool = Field(True, description="leave out frames that already collide or are off the road at step 0")
+    least_trust: float = Field(
+        0.0, description="leave out frames whose pictures can be believed less, where the policy sees pictures [1]", ge=0, le=1
+    )
+    trust_weighted: bool = Field(False, description="severity times how far the frame's pictures can be believed")
 
 
 class PdmsMiner:
@@ -61,11 +67,21 @@ class PdmsMiner:
         if not scenarios:
             return []
         situations = [s.situation() for s in scenarios]
-        plans = policy.act(Driving().observe(situations, policy.spec), seed).trajectories  # [B, 40, 3]
+        observation = Driving().observe(situations, policy.spec)
+        trust = np.ones(len(situations)) if observation.trust is None else observation.trust  # [B], 1 where not known
+        plans = policy.act(observation, seed).trajectories  # [B, 40, 3]
         scores = reward.score(situations, plans[:, None])
         _require_terms(scores)
         found = (self._judge(s, np.asarray(plans[b], np.float64), _row(scores, b)) for b, s in enumerate(scenarios))
-        return [failure for failure in found if failure is not None]
+        return [self._believed(failure, float(trust[b])) for b, failure in enumerate(found) if failure is not None]
+
+    def _believed(self, failure: Failure, trust: float) -> Failure:
+        """What is left of a failure in pictures that can be believed so far."""
+        if trust < self.config.least_trust:
+            return replace(failure, kind=UNTRUSTED, evidence={**failure.evidence, "trust": trust})
+        if trust == 1.0 or not self.config.trust_weighted:
+            return failure
+        return replace(failure, severity=trust * failure.severity, evidence={**failure.evidence, "trust": trust})
 
     def settle(self, failures: Sequence[Failure]) -> Sequence[Failure]:
         """Keep what failed, of the candidates those below the percentile, and drop the rest."""
@@ -75,7 +91,7 @@ class PdmsMiner:
         for failure in failures:
             if failure.kind == CANDIDATE and float(failure.evidence["ep"]) < limit:
                 kept.append(replace(failure, evidence={**failure.evidence, "limit": limit}))
-            elif failure.kind not in (CANDIDATE, INITIAL):
+            elif failure.kind not in (CANDIDATE, INITIAL, UNTRUSTED):
                 kept.append(failure)
         return kept
 

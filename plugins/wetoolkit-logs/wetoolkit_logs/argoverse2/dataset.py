@@ -70,7 +70,7 @@ class Argoverse2(SceneDataset[Argoverse2Config]):
                 raise DataError("no boxes", file=source.name, field="annotations.feather", way_out="fetch the log again")
             return tracks.log(boxes, files[0], archive, limit)
 
-    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None, steps: Sequence[int] | None = None) -> Sensors:
         """Images and sweeps of a window or of a whole recording; none for scenarios. Errors: ``DataError``, ``UnknownName``."""
         scene, now, start, stop = self._stretch(ref)
         head, data = self._sources[self._known()[scene].file].files[0], self._scene(scene)
@@ -79,7 +79,7 @@ class Argoverse2(SceneDataset[Argoverse2Config]):
         x, y = data.ego.states[now, :2].tolist()
         begin = data.begin + round(start * DT * 1e9)
         span = sensors.Span(begin, (stop - 1 - start) * DT, (x, y, float(data.height[now])))
-        return sensors.sensors(head.parent, head, span, cameras, self.config.file_limit << 20)
+        return sensors.sensors(head.parent, head, span, cameras, self.config.file_limit << 20).during(steps)
 
     def sensed(self) -> str:
         """Cameras and lidar, by the logs that have any."""

@@ -105,13 +105,14 @@ class NuPlan:
         name, frames, _ = self._frames(Ref(ref.id, ref.split, ref.id))
         return self._scenario(ref, name, frames, 0)
 
-    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None) -> Sensors:
+    def sensors(self, ref: Ref, cameras: Sequence[str] | None = None, steps: Sequence[int] | None = None) -> Sensors:
         """Images and sweeps of a window or recording. Errors: ``DataError`` where an image that the log names is missing."""
         name, frames, now = self._frames(ref)
         log = self._folder.log(name)
         place = np.append(log.index["states"][frames[now], :2], log.index["z"][frames[now]])
         span = int(log.time[frames[0]]), int(log.time[frames[-1]])
-        return sensors.read(log.path, sensors.folder_of(self.config.sensor_folder, self._folder.path), span, place, cameras)
+        blobs = sensors.folder_of(self.config.sensor_folder, self._folder.path)
+        return sensors.read(log.path, blobs, span, place, cameras).during(steps)
 
     def pending(self, splits: Sequence[str]) -> Sequence[Path]:
         """Logs of the folder that are not indexed; every split needs them all."""
