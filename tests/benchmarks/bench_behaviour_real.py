@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
-from bench_diffusion import EVERY, FILE, SAMPLES, STEPS, show
+from bench_diffusion import EVERY, FILE, SAMPLES, STEPS, show, trained
 from wetoolkit_diffusion.behaviour import Diffusion
 from wetoolkit_diffusion.checkpoint import Model, load
 from wetoolkit_diffusion.distributions import Samples
@@ -175,6 +175,7 @@ def main() -> None:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--out", type=Path, default=Path("build/bench/behaviour_real.json"))
     options = asked.parse_args()
+    trained(options.model, 25.0)
     logs = real_logs(options.data)
     tallies: dict[str, Tally] = {name: Tally() for name in GENERATORS}
     samples: dict[str, dict[str, Samples]] = {name: {} for name in GENERATORS}

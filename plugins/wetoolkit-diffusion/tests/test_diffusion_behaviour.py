@@ -30,6 +30,7 @@ from wetoolkit.store import file_digest
 from wetoolkit.testing.data import BehaviourContract
 from wetoolkit.types import Scene, Situation, Step
 
+FREE = GuidanceConfig(steps=0, back=0.0, wait=False)
 ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
 
 
@@ -96,7 +97,7 @@ def test_a_variant_does_not_depend_on_how_many_are_asked(checkpoint: Path) -> No
 
 def test_goals_are_reached(checkpoint: Path) -> None:
     goals = (GoalConfig(agent="a0", x=10.0, y=-1.5, at=6.0, heading=0.0, speed=4.0), GoalConfig(agent="a2", x=6.0, y=14.0))
-    (varied,) = behaviour(checkpoint, goals=goals, guidance=GuidanceConfig(steps=0)).vary(scene(busy()), 1, 0)
+    (varied,) = behaviour(checkpoint, goals=goals, guidance=FREE).vary(scene(busy()), 1, 0)
     for goal in goals:
         row = varied.world.agents.ids.index(goal.agent)
         found = varied.world.agents.pose[row, NOW + round(goal.at * 10), :2]
@@ -121,7 +122,7 @@ def test_goals_that_cannot_be_meant_are_refused(checkpoint: Path, goals: tuple[G
 
 def test_a_copy_ends_near_the_goals_of_the_log(checkpoint: Path) -> None:
     source = scene(straight_world([actor(15, 3.5, 0, 6.0), actor(40, 0, 0, 5.0)]))
-    bare = behaviour(checkpoint, copy_goals=CopyConfig(spread=0.5), guidance=GuidanceConfig(steps=0))
+    bare = behaviour(checkpoint, copy_goals=CopyConfig(spread=0.5), guidance=FREE)
     for varied in bare.vary(source, 3, 0):
         away = varied.world.agents.pose[:, -1, :2] - source.world.agents.pose[:, -1, :2]
         assert np.hypot(*away.T).max() < 3.0

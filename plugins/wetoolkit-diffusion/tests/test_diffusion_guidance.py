@@ -71,6 +71,10 @@ def _paths(*tracks: tuple[float, float, float, float]) -> tuple[np.ndarray, np.n
     return path[None], heading[None]
 
 
+def _cars(count: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.tile([4.6, 1.9], (1, count, 1)).astype(np.float32), np.zeros((1, count), bool), np.ones((1, count), bool)
+
+
 SCENES = {
     "a queue": ((0, 0, 0, 9.0), (20, 0, 0, 5.0), (40, 0, 0, 0.0)),
     "a crossing": ((-40, 0, 0, 10.0), (0, -30, np.pi / 2, 7.0)),
@@ -82,12 +86,12 @@ SCENES = {
 def test_nobody_runs_into_whoever_is_there_first(name: str) -> None:
     path, heading = _paths(*SCENES[name])
     count = path.shape[1]
-    size = np.tile([4.6, 1.9], (count, 1)).astype(np.float32)
-    found = retimed(path, heading, size, np.ones((1, count), bool), 0.5)
+    size, none, all_ = _cars(count)
+    found = retimed(path, heading, size, none, all_, 0.5)
 
     def hits(places: np.ndarray) -> np.ndarray:
         pose = np.concatenate([places, np.broadcast_to(heading[..., None, None], (*places.shape[:3], 1))], -1)
-        return collisions(pose, pose[0, :, 0], size, 1)
+        return collisions(pose, pose[0, :, 0], size[0], 1)
 
     assert hits(path).any()
     assert not hits(np.concatenate([path[:, :, :1], found], 2)).any()
@@ -96,14 +100,22 @@ def test_nobody_runs_into_whoever_is_there_first(name: str) -> None:
     assert (gone <= np.hypot(*np.moveaxis(path[:, :, 1:] - path[:, :, :1], -1, 0)) + 1e-9).all()  # nobody hurries
     side = found - path[:, :, :1]
     np.testing.assert_allclose(side[..., 0] * np.sin(heading[..., None]), side[..., 1] * np.cos(heading[..., None]), atol=1e-6)
-    kept = retimed(path, heading, size, np.zeros((1, count), bool), 0.5)
+    kept = retimed(path, heading, size, none, none, 0.5)
     np.testing.assert_array_equal(kept, path[:, :, 1:])  # who may not be delayed is not
 
 
 def test_who_meets_nobody_is_left_alone() -> None:
     path, heading = _paths((0, 0, 0, 9.0), (0, 3.5, 0, 5.0), (30, 7.0, np.pi, 6.0))
-    size = np.tile([4.6, 1.9], (3, 1)).astype(np.float32)
-    np.testing.assert_array_equal(retimed(path, heading, size, np.ones((1, 3), bool), 0.5), path[:, :, 1:])
+    np.testing.assert_array_equal(retimed(path, heading, *_cars(3), 0.5), path[:, :, 1:])
+
+
+def test_who_drives_waits_for_who_walks() -> None:
+    path, heading = _paths((-40, 0, 0, 10.0), (0, -6, np.pi / 2, 1.4))
+    size, walks, moves = _cars(2)
+    size[0, 1], walks[0, 1] = 0.6, True
+    found = retimed(path, heading, size, walks, moves, 0.5)
+    np.testing.assert_array_equal(found[0, 1], path[0, 1, 1:])
+    assert found[0, 0, 8, 0] < -2.5  # 4 s: the walker is in its way
 
 
 def test_delays_are_spread_without_a_jolt_and_are_as_long_as_needed() -> None:

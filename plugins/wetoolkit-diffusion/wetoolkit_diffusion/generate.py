@@ -85,7 +85,7 @@ def _sampled(
         starts = torch.stack([_padded(r.start, size) for r in requests if r.start is not None]).float()
         warm, levels = units(starts.repeat_interleave(times, 0), scale, start), sampler.levels(level)
     steer = None
-    if guidance is not None and guidance.steps:
+    if guidance is not None:
         free = ~given & each["known"]
 
         def steer(x: Tensor, level: float) -> Tensor:

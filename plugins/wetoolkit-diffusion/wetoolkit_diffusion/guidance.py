@@ -1,12 +1,11 @@
-"""Guidance: at every step of the sampler the estimate of x0 is anchored anew, so that costs shape a future but do not invent one.
+"""Guidance: at every step of the sampler the estimate of x0 is anchored anew, so that costs shape a future but do not invent one
+(optimisation-guided re-anchoring of World Engine, arXiv 2606.19836). Three moves, in this order; each has its bound:
 
-Two moves, each no farther than a trust region allows (optimisation-guided re-anchoring of World Engine, arXiv 2606.19836):
-
-*Overlaps* (``overlap``) go down by gradient descent. Who has wheels moves along its heading only - it brakes rather than swerves -
-and whoever is held up at one token stays behind at the later ones: the slope is summed over time twice, as a speed that changes
-changes all places after it.
-
+*Descent* on overlaps and accelerations (``cost``), within ``trust``. Who has wheels moves along its heading only - it brakes rather
+than swerves - and whoever is held up at one token stays behind at the later ones: the slope is summed over time twice. It is off
+unless ``steps`` says otherwise: on minitown the other two leave it nothing to do (docs/log.md).
 *The road*: who drives is put back to within ``beside`` of the chain of lanes nearest to its whole path (``rerouted``).
+*Waiting*: who would run into somebody is delayed on its path (``yielding``).
 """
 
 from __future__ import annotations
@@ -32,8 +31,8 @@ class GuidanceConfig(Config):
     """How generated futures are steered."""
 
     collision: float = Field(default=1.0, description="weight of overlaps between road users; 0: none [1]", ge=0.0)
-    smooth: float = Field(default=0.02, description="weight of accelerations from token to token [1]", ge=0.0)
-    steps: int = Field(default=3, description="of gradient descent at each step of the sampler; 0: no guidance at all [1]", ge=0)
+    smooth: float = Field(default=0.0, description="weight of accelerations from token to token [1]", ge=0.0)
+    steps: int = Field(default=0, description="of gradient descent at each step of the sampler; 0: none [1]", ge=0)
     rate: float = Field(default=0.5, description="length of a step for a slope of one [m]", gt=0.0)
     trust: float = Field(default=1.5, description="farthest that descent moves a token at a step of the sampler [m]", gt=0.0)
     beside: float = Field(
@@ -49,7 +48,7 @@ def guided(state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: Gui
     it for the same B. ``ego``: whether the others keep clear of the ego too."""
     place = state[..., :2].detach().clone()
     anchor, mask = place.clone(), free[..., None]
-    for _ in range(config.steps):
+    for _ in range(config.steps if config.collision or config.smooth else 0):
         with torch.enable_grad():
             moving = place.requires_grad_(True)
             (slope,) = torch.autograd.grad(cost(moving, state, scene, free, config, period, ego).sum(), moving)
@@ -71,7 +70,8 @@ def _waiting(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Te
     there = scene["present"].numpy()
     apart = ~there if ego else ~there | (np.arange(there.shape[1]) == 0)
     world[apart] += 1e4 * (1.0 + np.arange(apart.sum()))[:, None, None]  # nobody meets who is not there
-    moved = retimed(world, frame[..., 2].numpy().astype(np.float64), scene["size"].numpy(), free.any(-1).numpy() & ~apart, period)
+    walks, moves = (scene["kind"] == AgentClass.PEDESTRIAN).numpy(), free.any(-1).numpy() & ~apart
+    moved = retimed(world, frame[..., 2].numpy().astype(np.float64), scene["size"].numpy(), walks, moves, period)
     offset = torch.from_numpy(moved).float() - frame[:, :, None, :2]
     cos, sin = torch.cos(frame[..., 2])[:, :, None], torch.sin(frame[..., 2])[:, :, None]
     own = torch.stack([cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1)

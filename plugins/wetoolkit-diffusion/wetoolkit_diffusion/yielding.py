@@ -1,8 +1,9 @@
 """Who would run into somebody waits: futures re-timed along their own paths, so that nobody meets whoever is there first.
 
-All go along their paths as wanted, a quarter of a second at a time (``held_up``). Where two would meet, the one that has the other
-more ahead of itself gives way - the follower, the one that comes from the side - and goes no farther than there is room; it does
-not catch up later. The delays that this takes are then spread over the time before with the least change of speed (``spread``).
+All go along their paths as wanted, an eighth of a second at a time (``held_up``). Where two would meet, the one that has the other
+more ahead of itself gives way - the follower, the one that comes from the side; who drives to who walks - and goes no farther than
+there is room; it does not catch up later. Walkers pass one another as they like. The delays that this takes are then spread over
+the time before with the least change of speed (``spread``).
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from wetoolkit_driving.geometry import quads_touch
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import Bool, Double, Float
 
-LONG, WIDE = 0.7, 0.1  # metres by which bodies are taken to be longer and wider
+LONG, WIDE = 0.7, 0.1  # metres by which bodies with wheels are taken to be longer and wider
+ROUND = 0.1  # metres by which walkers are
 TIMES = 4  # steps from token to token
 STANDS = 0.05  # metres
 KEPT = 1e-3  # 1/s^4: how little a delay that lasts counts, against changes of speed
@@ -20,15 +22,15 @@ ROUNDS = 12
 HARD = 1e3  # 1/s^4: and how much one that is too short
 
 
-def retimed(path: Double, heading: Double, size: Float, moves: Bool, period: float) -> Double:
+def retimed(path: Double, heading: Double, size: Float, walks: Bool, moves: Bool, period: float) -> Double:
     """Places [B, A, F, 2] along the same paths [B, A, 1 + F, 2] (the present first, world's frame), later where others are in the
-    way. ``heading`` [B, A] at the present, ``size`` [A, 2] or [B, A, 2], ``moves`` [B, A]: who may be delayed."""
+    way. ``heading`` [B, A] at the present, ``size`` [B, A, 2], ``walks`` [B, A], ``moves`` [B, A]: who may be delayed."""
     track = _finer(path)
     step = np.diff(track, axis=2)
     arc = np.concatenate([np.zeros_like(track[:, :, :1, 0]), np.hypot(step[..., 0], step[..., 1]).cumsum(2)], 2)  # [B, A, T + 1]
     turn = _headings(step, heading)
-    bodies = np.ascontiguousarray(np.broadcast_to(size, (*moves.shape, 2)), np.float64) + np.array([LONG, WIDE])
-    room = np.stack([held_up(*one) for one in zip(track, turn, arc, bodies, moves, strict=True)])
+    bodies = size.astype(np.float64) + np.where(walks[..., None], ROUND, np.array([LONG, WIDE]))
+    room = np.stack([held_up(*one) for one in zip(track, turn, arc, bodies, walks, moves, strict=True)])
     out = path[:, :, 1:].copy()
     late = (arc - room).max(2) > STANDS
     if not late.any():
@@ -76,7 +78,7 @@ def spread(arc: Double, room: Double, dt: float) -> Double:
 
 
 @kernel
-def held_up(track: Double, heading: Double, arc: Double, body: Double, moves: Bool) -> Double:
+def held_up(track: Double, heading: Double, arc: Double, body: Double, walks: Bool, moves: Bool) -> Double:
     """[A, T + 1] metres along each path [A, T + 1, 2] that are free of others."""
     count, steps = arc.shape
     gone = arc.copy()
@@ -97,14 +99,15 @@ def held_up(track: Double, heading: Double, arc: Double, body: Double, moves: Bo
             changed = False
             for a in range(count):
                 for b in range(a):
-                    if close[a, b] or not (moves[a] or moves[b]):
+                    if close[a, b] or not (moves[a] or moves[b]) or (walks[a] and walks[b]):
                         continue
                     dx, dy = pose[b, 0] - pose[a, 0], pose[b, 1] - pose[a, 1]
                     if dx * dx + dy * dy > (reach[a] + reach[b]) ** 2 or not quads_touch(quad[a], quad[b]):
                         continue
                     ahead_a = (np.cos(pose[a, 2]) * dx + np.sin(pose[a, 2]) * dy) / body[a, 0]
                     ahead_b = -(np.cos(pose[b, 2]) * dx + np.sin(pose[b, 2]) * dy) / body[b, 0]
-                    first, second = (a, b) if ahead_a >= ahead_b else (b, a)
+                    yields = ahead_a >= ahead_b if walks[a] == walks[b] else walks[b]
+                    first, second = (a, b) if yields else (b, a)
                     for who, other in ((first, second), (second, first)):
                         if not moves[who] or gone[who, t] <= gone[who, t - 1]:
                             continue
