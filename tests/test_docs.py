@@ -44,6 +44,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 RUN = [
+    "behaviour.md",
     "camera.md",
     "cli.md",
     "formats.md",

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from wetoolkit.codec import digest, dump_block, load_block
+from wetoolkit.codec import decode, digest, dump_block, encode, load_block
 from wetoolkit.errors import DataError, StoreError, ValidationError
 from wetoolkit.experience import Shards, join, size_of, take, write_shard
 from wetoolkit.types import Array, Decisions, Observation, Picture
@@ -124,6 +124,15 @@ def test_size_counts_the_compressed_bytes_and_cameras_must_agree() -> None:
     assert take(one, [1]).observation.images["front"][0] == one.observation.images["front"][1]
     with pytest.raises(ValidationError, match="shards of cameras"):
         join([one, blind])
+
+
+def test_files_from_before_there_were_pictures_are_read() -> None:
+    arrays, tree = encode(block(0, 2))
+    old = {name: value for name, value in tree.items() if name != "trust"}
+    old["observation"] = {name: tree["observation"][name] for name in ("domain", "size", "arrays", "worlds")}
+    read = decode(Decisions, arrays, old)
+    read.validate()
+    assert read.trust.tolist() == [1.0, 1.0] and read.observation.images == {} and read.observation.trust is None
 
 
 def test_decisions_without_trust_are_trusted() -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
+import numpy as np
 import polars as pl
 import pytest
 
@@ -79,6 +81,29 @@ def test_a_window_of_a_data_set_is_varied(tmp_path: Path) -> None:
     (scene,), _ = read_block(tmp_path / "one" / "variants.safetensors", Scene, ToyWorld)
     assert [step.component for step in scene.lineage.steps] == ["dataset/toy", "reconstructor/toy", "behaviour/toy"]
     assert wetool(["vary", "one/variants.safetensors", "--behaviour", "toy", "--n", "1"]) == OK  # its only scene
+
+
+def test_variants_can_be_made_of_what_a_policy_does(run: Path, tmp_path: Path) -> None:
+    command = ["vary", str(run), SCENE, "--behaviour", "toy", "--set", "spread=0.0", "--n", "1", "--policy", "toy-straight"]
+    assert wetool([*command, "--out", "seen"]) == OK
+    (scene,), _ = read_block(tmp_path / "seen" / "variants.safetensors", Scene, ToyWorld)
+    assert [step.component.partition("/")[0] for step in scene.lineage.steps[-3:]] == ["policy", "simulator", "behaviour"]
+    going = np.diff(scene.world.body[scene.clock.now :], axis=0)
+    assert np.abs(going[:4, 1]).max() < 1e-6 and going[:4, 0].min() > 0  # straight on, where the record goes round
+    assert wetool(["vary", str(tmp_path / "seen" / "variants.safetensors"), "--behaviour", "toy", "--policy", "base"]) == BAD_INPUT
+
+
+def test_the_loop_can_foresee(run: Path, tmp_path: Path) -> None:
+    registry = load_registry(extra_modules=["wetoolkit.testing.plugin"], only=["wetoolkit"])
+    folder = Path(shutil.copytree(run, tmp_path / "toy"))
+    experiment = load_experiment(TOY, ["dataset.logs=4", "vary.foresee=true"])
+    before = {path.name for path in (folder / "scenes").glob("vary-*")}
+    finished = run_experiment(experiment, registry, folder, last="vary-1")
+    assert not len(finished.failed)
+    (block,) = [path for path in (folder / "scenes").glob("vary-*.safetensors") if path.name not in before]
+    scenes, _ = read_block(block, Scene, ToyWorld)
+    steps = [[step.component.partition("/")[0] for step in scene.lineage.steps] for scene in scenes[:2]]
+    assert steps == [["dataset", "reconstructor"], ["dataset", "reconstructor", "policy", "simulator", "behaviour"]]
 
 
 def test_futures_are_filmed(run: Path) -> None:

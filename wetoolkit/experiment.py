@@ -67,6 +67,10 @@ class Vary(Config):
     """What becomes of the rebuilt scene itself."""
 
     logged: bool = Field(default=True, description="keep the scene as logged beside its variants")
+    foresee: bool = Field(
+        default=False,
+        description="the round's policy first drives each scene, and behaviours vary it with that drive in place of the record",
+    )
 
 
 class Frames(Config):

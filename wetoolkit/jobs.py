@@ -6,7 +6,7 @@ whatever it raises is recorded with the part's name, its distribution and the it
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -208,6 +208,7 @@ class VaryJob:
     behaviours: tuple[tuple[Any, int, Step], ...]
     logged: bool
     seed: int
+    foresee: Callable[[Scene[Any]], Scene[Any]] | None = None  # gives a scene with what the policy did in it as its record
 
     def __call__(self, chunk: Chunk) -> None:
         """A file of Scenes -> Scenes, each followed by its variants."""
@@ -216,9 +217,12 @@ class VaryJob:
         out: list[Scene[Any]] = []
         for scene in scenes:
             out += [scene] if self.logged else []
-            for place, (behaviour, count, step) in enumerate(self.behaviours):
+            seen = [scene]
+            if self.foresee is not None and self.behaviours:
+                seen = attempt(failed, "vary", scene.id, scene.log, self.behaviours[0][2], partial(self.foresee, scene))
+            for place, (behaviour, count, step) in enumerate(self.behaviours if seen else ()):
                 own = derive(self.seed, "vary", place, scene.id)
-                call = partial(varied, behaviour, step, scene, count, own)
+                call = partial(varied, behaviour, step, seen[0], count, own)
                 out += [item for found in attempt(failed, "vary", scene.id, scene.log, step, call) for item in found]
         finish(chunk, out, failed)
 

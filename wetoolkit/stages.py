@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import polars as pl
 
 from wetoolkit.errors import ConfigError, PluginError, StoreError, ValidationError
+from wetoolkit.foresight import Foresight
 from wetoolkit.jobs import (
     MineJob,
     ReconstructJob,
@@ -205,22 +206,34 @@ def _check_unique(session: Session, paths: Sequence[Path], role: str) -> None:
         )  # fmt: skip
 
 
-def vary(session: Session, number: int, scenes: Made) -> Made:
-    """The scenes as logged and their variants."""
+def vary(session: Session, number: int, scenes: Made, policy: Made) -> Made:
+    """The scenes as logged and their variants, made of what the policy does in them where ``vary.foresee`` says so."""
     parts, e, name = session.parts, session.experiment, f"vary-{number}"
     roles = [f"behaviour.{i}" for i in range(len(e.behaviour))]
 
     def make(work: Work) -> list[Path]:
         def job() -> VaryJob:
             behaviours = [(parts.build(role), part.count, parts.step(role)) for role, part in zip(roles, e.behaviour, strict=True)]
-            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed)
+            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed, _foresight(session, policy))
 
         paths = work.chunks("scenes", block_payloads(scenes.paths), job)
         _check_unique(session, paths, "behaviour.0" if roles else "reconstructor")
         return paths
 
     settings = [e.vary.logged, [part.count for part in e.behaviour]]
+    if e.vary.foresee:
+        return session.stage(
+            name, make, of=name, roles=[*roles, "simulator"], inputs=[scenes], shared=[policy], settings=[*settings, "foresee"]
+        )
     return session.stage(name, make, of=name, roles=roles, inputs=[scenes], settings=settings)
+
+
+def _foresight(session: Session, policy: Made) -> Foresight | None:
+    if not session.experiment.vary.foresee:
+        return None
+    parts = session.parts
+    links = (parts.step("policy"), parts.step("simulator"))
+    return Foresight(parts.build("simulator"), load_policy(session, policy), policy.stage, links, session.experiment.seed)
 
 
 def rollout(session: Session, number: int, variants: Made, policy: Made) -> Made:

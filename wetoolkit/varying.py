@@ -7,16 +7,18 @@ what was rejected, by reason.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from wetoolkit.accounts import Account, SupportsAccount, SupportsPresets
+from wetoolkit.branching import actor
 from wetoolkit.codec import read_header
 from wetoolkit.errors import ConfigError, UnknownName, WetoolkitError
 from wetoolkit.filming import plain
+from wetoolkit.foresight import Foresight
 from wetoolkit.jobs import Loader, rebuild, traced
 from wetoolkit.store import key_of, read_block, read_bytes, read_facts, write_block, write_table
 from wetoolkit.types import Scene, Step
@@ -37,6 +39,7 @@ class Found:
     domain: Any
     folder: Path  # where variants go unless another one is named
     settings: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # behaviour -> its settings in the experiment
+    session: Session | None = None  # of the run that it is from
 
 
 @dataclass(frozen=True)
@@ -77,9 +80,20 @@ def _of_run(registry: Registry, run: Path, name: str) -> Found:
         if name in ids:
             parts, domain = session.experiment.behaviour, session.parts.domain
             scene = next(scene for scene in read_block(path, Scene, domain.world)[0] if scene.id == name)
-            return Found(scene, domain, run / "variants", {part.use: part.settings for part in reversed(parts)})
+            return Found(scene, domain, run / "variants", {part.use: part.settings for part in reversed(parts)}, session)
     way_out = "name a scene that the run made" if known else "run `wetool reconstruct` first"
     raise UnknownName("scene", name, known, way_out=way_out, run=str(run))
+
+
+def foresee(found: Found, policy: str) -> Found:
+    """The same with what a policy of the run (its name, a file, a component) does in the scene in place of the record."""
+    session = found.session
+    if session is None:
+        raise ConfigError("--policy drives scenes of a run", way_out="name a run folder: its simulator drives")
+    one, parts = actor(session, policy), session.parts
+    links = (one.step, parts.step("simulator"))
+    drive = Foresight(parts.build("simulator"), one.policy, one.name, links, session.experiment.seed)
+    return replace(found, scene=drive(found.scene))
 
 
 def _scene_blocks(session: Session) -> Iterator[Path]:
@@ -218,4 +232,4 @@ def _key(scene: Scene[Any], step: Step, count: int, seed: int) -> str:
     return key_of(scene.id, [asdict(link) for link in scene.lineage.steps], asdict(step), count, seed)[:8]
 
 
-__all__ = ["Found", "Varied", "choose", "controls", "find", "merged", "vary"]
+__all__ = ["Found", "Varied", "choose", "controls", "find", "foresee", "merged", "vary"]

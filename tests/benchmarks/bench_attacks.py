@@ -44,11 +44,12 @@ from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 from wetoolkit.registry import load_registry
 from wetoolkit.statistics import mean_interval, paired
 from wetoolkit.store import read_state
-from wetoolkit.types import Rollout, Scene, Situation
+from wetoolkit.types import Rollout, Scene, Situation, Step
 
 SECONDS = 6.0  # that are driven and looked at
 TTC, MOVING, COMFORT = 1.5, 0.5, 2.0  # seconds, m/s, m/s^2
 STEPS = 80  # steps of a generated future
+LINK = Step("behaviour/diffusion", "wetoolkit-diffusion", "bench")
 RECORDED, LOG, RULES, ATTACK, PLANNED = "as recorded", "log", "perturb", "attack", "attack on its plan"
 
 
@@ -77,10 +78,11 @@ def learned(file: Path) -> Any:
     return load_registry().build("policy", about["use"], about["settings"]).with_state(state)
 
 
-def driven(policy: Any, scenes: Sequence[Scene[World]]) -> list[Rollout[World]]:
-    """What a policy does in the scenes; None: the ego as recorded."""
+def driven(policy: Any, scenes: Sequence[Scene[World]], part: Diffusion) -> list[Rollout[World]]:
+    """What a policy does in the scenes, ``part`` moving the others where they react; None: the ego as recorded."""
     if policy is not None:
-        return list(ClosedLoop(ClosedLoopConfig()).rollout(scenes, policy, [0] * len(scenes), SECONDS))
+        simulator = ClosedLoop(ClosedLoopConfig()).with_reactors({LINK: part})
+        return list(simulator.rollout(scenes, policy, [0] * len(scenes), SECONDS))
     found = []
     for scene in scenes:
         end = min(scene.clock.now + round(SECONDS / scene.clock.dt) + 1, scene.clock.steps)
@@ -126,13 +128,19 @@ def variants(
     sources = [(ATTACK, scene)] if seen is scene.world else [(ATTACK, scene), (PLANNED, drive_of(scene, seen))]
     for sort, source in sources:
         made = part.vary(source, count, 0)
-        yield from ((sort, replace(one, id=f"{one.id}/{sort}")) for one in made)
+        yield from ((sort, replace(one, id=f"{one.id}/{sort}", lineage=scene.lineage.then(replace(LINK, seed=0)))) for one in made)
         yield from ((sort, None) for _ in range(count - len(made)))
 
 
 def drive_of(scene: Scene[World], world: World) -> Scene[World]:
     """The scene with what was driven in it as its record."""
     return replace(scene, world=world, clock=replace(scene.clock, steps=world.steps))
+
+
+def log_rate(dataset: Minitown, refs: Sequence[Any]) -> str:
+    """Share of critical frames in many windows of the log as recorded."""
+    scenarios = [dataset.load(ref) for ref in refs]
+    return interval([critical(one.world, one.clock.now)[0] for one in scenarios], [one.log for one in scenarios])
 
 
 def attackable(part: Diffusion, scene: Scene[World]) -> bool:
@@ -145,10 +153,10 @@ def measure(part: Diffusion, name: str, policy: Any, scenes: Sequence[Scene[Worl
     """Every sort of variants under one policy."""
     rules, found = Perturb(PerturbConfig()), {sort: Drives() for sort in (LOG, RULES, ATTACK, PLANNED)}
     reward = PdmReward(PdmRewardConfig())
-    for number, (scene, seen) in enumerate(zip(scenes, driven(policy, scenes), strict=True), 1):
+    for number, (scene, seen) in enumerate(zip(scenes, driven(policy, scenes, part), strict=True), 1):
         made = list(variants(part, rules, scene, seen.world, count))
         there = [one for _, one in made if one is not None]
-        rollouts = driven(policy, there)
+        rollouts = driven(policy, there, part)
         fails = iter(~reward.judge(rollouts).success)
         worlds = iter([rollout.world for rollout in rollouts])
         for sort, one in made:
@@ -226,11 +234,16 @@ def main() -> None:
     asked.add_argument("--scenes", type=int, default=40)
     asked.add_argument("--each", type=int, default=3, help="variants of a scene and sort")
     asked.add_argument("--tries", type=int, default=1, help="how often an attack is made before it is given up")
+    asked.add_argument("--reacts", action="store_true", help="the others, who attacks included, react in closed loop")
+    asked.add_argument("--windows", type=int, default=300, help="of the split, for the rate of critical frames in the log itself")
     asked.add_argument("--policies", nargs="*", default=[RECORDED, "pdm-closed", "learned"])
     asked.add_argument("--out", type=Path, default=Path("build/bench/attacks.json"))
     options = asked.parse_args()
     config = DiffusionConfig(
-        checkpoint=str(options.model), attack=AttackConfig(), plausibility=PlausibilityConfig(tries=options.tries)
+        checkpoint=str(options.model),
+        attack=AttackConfig(),
+        plausibility=PlausibilityConfig(tries=options.tries),
+        closed_loop=options.reacts,
     )
     part, dataset = Diffusion(config), Minitown(MinitownConfig())
     scenes = [
@@ -238,19 +251,22 @@ def main() -> None:
         for ref in spread(dataset.index(options.split), options.scenes)
     ]
     able = [scene for scene in scenes if attackable(part, scene)]
+    usual = log_rate(dataset, spread(dataset.index(options.split), options.windows))
     policies: dict[str, Any] = {RECORDED: None, "pdm-closed": PdmClosed(PdmClosedConfig())}
     if options.policy is not None:
         policies["learned"] = learned(options.policy)
     rows: list[dict[str, Any]] = []
     for name in [name for name in options.policies if name in policies]:
         rows += table(name, measure(part, name, policies[name], able, options.each))
-        facts = {"model": part.model.digest, "split": options.split, "scenes": len(scenes), "attackable": len(able), "rows": rows}
+        facts = {"model": part.model.digest, "split": options.split, "scenes": len(scenes), "attackable": len(able)}
+        facts |= {"log": usual, "windows": options.windows, "reacts": options.reacts, "tries": options.tries, "rows": rows}
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(facts, indent=1))
     shown = Table(*rows[0], title=f"{len(able)} of {len(scenes)} scenes of {options.split} in which an attack is possible")
     for row in rows:
         shown.add_row(*map(str, row.values()))
     Console(width=220).print(shown)
+    Console(width=220).print(f"critical frames of the log itself, {options.windows} windows, as recorded: {usual}")
 
 
 if __name__ == "__main__":

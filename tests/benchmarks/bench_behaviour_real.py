@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
-from bench_diffusion import EVERY, FILE, SAMPLES, STEPS, show
+from bench_diffusion import EVERY, FILE, SAMPLES, STEPS, show, trained
 from wetoolkit_diffusion.behaviour import Diffusion
 from wetoolkit_diffusion.checkpoint import Model, load
 from wetoolkit_diffusion.distributions import Samples
@@ -168,13 +168,14 @@ def main() -> None:
     asked.add_argument("--model", type=Path, default=FILE)
     asked.add_argument("--data", type=Path, default=Path(os.environ.get("WETOOL_DATA") or "../shared/data"))
     asked.add_argument("--folds", type=int, default=3)
-    asked.add_argument("--steps", type=int, default=300, help="of fine-tuning")
+    asked.add_argument("--steps", type=int, default=200, help="of fine-tuning")
     asked.add_argument("--rate", type=float, default=5e-4, help="its learning rate")
-    asked.add_argument("--minutes", type=float, default=5.0, help="of it, at most")
+    asked.add_argument("--minutes", type=float, default=60.0, help="of it, at most")
     asked.add_argument("--every", type=int, default=2, help="ask about every so many-th window")
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--out", type=Path, default=Path("build/bench/behaviour_real.json"))
     options = asked.parse_args()
+    trained(options.model, 25.0)
     logs = real_logs(options.data)
     tallies: dict[str, Tally] = {name: Tally() for name in GENERATORS}
     samples: dict[str, dict[str, Samples]] = {name: {} for name in GENERATORS}

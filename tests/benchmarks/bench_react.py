@@ -20,7 +20,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
-from bench_diffusion import FILE, show, spread
+from bench_diffusion import FILE, show, spread, trained
 from wetoolkit_diffusion.behaviour import Diffusion
 from wetoolkit_diffusion.distributions import Samples
 from wetoolkit_diffusion.react import ReplanConfig
@@ -126,6 +126,7 @@ def main() -> None:
     asked.add_argument("--warm", type=float, nargs="+", default=[1.0], help="noise levels of the warm starts")
     asked.add_argument("--out", type=Path, default=Path("build/bench/react.json"))
     options = asked.parse_args()
+    trained(options.model, 25.0)
     ways = {}
     for way in options.ways:
         kind, _, steps = way.partition("-")

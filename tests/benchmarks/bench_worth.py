@@ -27,6 +27,8 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import polars as pl
+import polars.selectors as cs
+from bench_diffusion import FILE, trained
 from bench_loop import MEASURES, measured
 from wetoolkit_diffusion.checkpoint import load
 from wetoolkit_driving.types import World
@@ -42,9 +44,8 @@ from wetoolkit.store import Store, key_of, read_block, read_facts, read_state, r
 from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
-FILE = Path("build/bench/diffusion.safetensors")
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "half")
+ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "near", "near-attack", "half")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
         "idm": ([{"use": "idm", "count": n}], few),
         "diffusion": ([learned], few),
         "attack": ([{**learned, "attack": {}}, learned], few),
+        "near": ([{**learned, "near": 0.5}], few),
+        "near-attack": ([{**learned, "near": 0.5, "attack": {}, "count": n // 3}, {**learned, "near": 0.5}], few),
         "half": ([{**learned, "attack": {}, "count": n // 2}, learned], few),
     }
 
@@ -160,10 +163,12 @@ def learned_from(folder: Path) -> dict[str, Any]:
 
 
 def joined(tables: Mapping[tuple[int, str], pl.DataFrame]) -> pl.DataFrame:
-    """One outcome table: each arm under its name and, once a seed, the base."""
+    """One outcome table of what is compared here: each arm under its name and, once a seed, the base."""
     firsts = dict(reversed(tables))  # (seed, arm) pairs: the first arm of each seed stays
     wanted = {key: [key[1], "base"] if firsts[key[0]] == key[1] else [key[1]] for key in tables}
-    return pl.concat([table.filter(pl.col("policy").is_in(wanted[key])) for key, table in tables.items()], how="diagonal_relaxed")
+    asked = pl.DataFrame([{"mode": mode, "split": split} for mode, split, _ in MEASURES])
+    parts = [table.filter(pl.col("policy").is_in(wanted[key])).drop(cs.starts_with("term.")) for key, table in tables.items()]
+    return pl.concat(parts).join(asked, on=["mode", "split"], how="semi")
 
 
 def compared(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -240,7 +245,7 @@ def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
     asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "diffusion", "attack"], choices=ARMS)
-    asked.add_argument("--model", type=Path, default=FILE, help="made by: wetool fit behaviour/diffusion minitown --out FILE")
+    asked.add_argument("--model", type=Path, default=FILE, help="trained on the split `train` where there is none")
     asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
     asked.add_argument("--runs", type=Path, default=Path("runs"))
     asked.add_argument("--failures", type=int, default=40, help="scenes rebuilt")
@@ -263,6 +268,7 @@ def main() -> None:
         given.rare,
     )
     registry = load_registry()
+    trained(options.model, 25.0)
     check_model(options.model)
     tables: dict[tuple[int, str], pl.DataFrame] = {}
     learned: list[dict[str, Any]] = []

@@ -29,6 +29,9 @@ def vary(
     count: Annotated[int, typer.Option("--n", min=1, help="So many variants of SCENE.")] = 8,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Everything drawn follows from it.")] = 0,
     behaviour: Annotated[str, typer.Option("--behaviour", help="Who makes them; whoever offers the controls unless given.")] = "",
+    policy: Annotated[
+        str, typer.Option("--policy", help="Vary against what this policy of the run does in SCENE, not against the record.")
+    ] = "",
     reconstructor: Annotated[str, typer.Option("--reconstructor", help="Who makes a scene of a window.")] = "",
     settings: Annotated[
         list[str] | None,
@@ -52,7 +55,7 @@ def vary(
     from wetoolkit.futures import futures
     from wetoolkit.progress import watch
     from wetoolkit.registry import load_registry
-    from wetoolkit.varying import choose, find
+    from wetoolkit.varying import choose, find, foresee
     from wetoolkit.varying import vary as vary_one
 
     if files:
@@ -65,6 +68,7 @@ def vary(
     chosen = {**found.settings.get(name, {}), **preset}
     for override in settings or []:
         chosen = apply_override(chosen, override)
+    found = foresee(found, policy) if policy else found
     told = watch()
     try:
         told.start(f"behaviour/{name}", count)

@@ -7,7 +7,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.extend import extended
+from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.types import World
 from wetoolkit_minitown.cameras import Cameras, CamerasConfig
 from wetoolkit_minitown.dataset import Minitown, MinitownConfig
@@ -15,9 +17,11 @@ from wetoolkit_minitown.sensors.codes import Category
 from wetoolkit_minitown.sensors.files import read_image, read_truth
 
 from wetoolkit.errors import ConfigError, UnknownName
+from wetoolkit.jobs import decisions
 from wetoolkit.kinds import SupportsRender
+from wetoolkit.sight import sighted
 from wetoolkit.testing import ReconstructorContract
-from wetoolkit.types import Scenario, Scene
+from wetoolkit.types import Scenario, Scene, Step
 
 pytest.importorskip("embreex")
 SIZE = (96, 54)
@@ -135,3 +139,34 @@ def test_another_town_and_an_unknown_camera_are_refused(
         part.reconstruct(other, None, 0)
     with pytest.raises(UnknownName, match="CAM_X0"):
         shown(part, scene, given.world, camera="CAM_X0")
+
+
+def test_a_policy_drives_on_these_pictures(settings: MinitownConfig, part: Cameras, scene: Scene[World]) -> None:
+    """Trained on recorded pictures, shown rendered ones: what it is shown first is what was recorded there."""
+    camera = pytest.importorskip("wetoolkit_learning.camera", reason="wetoolkit-learning is not installed")
+    testing = pytest.importorskip("wetoolkit_learning.testing")
+    domain, town, config = Driving(), Minitown(settings), ClosedLoopConfig(horizon=1.0)
+    policy = camera.VocabularyCamera(
+        camera.VocabularyCameraConfig(
+            vocabulary={"size": 3},
+            cameras=("CAM_F0",),
+            resolution=SIZE,
+            channels=(8, 8, 8, 8, 8),
+            width=16,
+            layers=0,
+            picture_age=0.0,
+        )
+    )
+    logged = [sighted(town.load(ref), town, domain).situation() for ref in town.index("val")[-5:]]
+    frames = decisions(domain, policy.spec, logged, source=0, number=0)
+    ready = policy.prepare(testing.Memory(frames), 0)
+    link = Step("reconstructor/minitown-cameras", "wetoolkit-minitown 0.1.0", "")
+    placed = replace(scene, lineage=scene.lineage.then(link))
+    (done,) = ClosedLoop(config).with_renderers({link: part}).rollout([placed], ready, [0])
+    assert len(done.images["CAM_F0"]) == len(done.decisions) == 2
+    assert (done.trust == 1).all() and done.trust_known.all()
+    row = [situation.id for situation in logged].index(scene.scenario.id)
+    recorded, shown_first = (pictures[at].decode().astype(float) for pictures, at in (
+        (frames.observation.images["CAM_F0"], row), (done.images["CAM_F0"], 0),
+    ))  # fmt: skip
+    assert np.abs(recorded - shown_first).mean() < 4

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import tempfile
+import time
+import tomllib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("wetoolkit_driving", reason="driving is not installed")
 pytest.importorskip("PIL", reason="pillow is not installed")
@@ -18,10 +22,11 @@ from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.testing import scenario
 from wetoolkit_driving.types import World
 from wetoolkit_splat.reconstruct import SplatConfig, SplatScenes, looks
+from wetoolkit_splat.render import chosen
 from wetoolkit_splat.testing_driving import sensors, world
 from wetoolkit_splat.train import FitConfig
 
-from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.errors import ConfigError, DataError, PluginError
 from wetoolkit.kinds import SupportsRender
 from wetoolkit.testing.data import ReconstructorContract
 from wetoolkit.types import Ref, Scenario
@@ -103,6 +108,22 @@ def test_a_scene_that_does_not_say_what_it_was_fitted_to_has_no_trust(tmp_path: 
     assert set(seen) == {"rgb", "depth"}
 
 
+def test_of_several_who_ask_at_once_one_fits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fits: list[Path] = []
+
+    def fitted(self: SplatScenes, given: Scenario[World], folder: Path, seed: int) -> None:
+        fits.append(folder)
+        time.sleep(0.2)
+        folder.mkdir()
+        (folder / "look.json").write_text("{}")
+
+    monkeypatch.setattr(SplatScenes, "_fit", fitted)
+    with ThreadPoolExecutor(3) as pool:
+        scenes = list(pool.map(lambda seed: made(folder=str(tmp_path)).reconstruct(scenarios()[0], None, seed), range(3)))
+    assert len(fits) == 1  # whatever the seed of the rollouts
+    assert len({scene.assets["splat"] for scene in scenes}) == 1
+
+
 def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
     given = scenarios()[0]
     name = made().reconstruct(given, None, 0).assets["splat"]
@@ -122,3 +143,15 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
         made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_B0", (32, 16))
     with pytest.raises(DataError, match="holds no rig"):
         made(folder=str(FOLDER)).render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16))
+
+
+def test_the_experiment_for_a_gpu_is_a_config_that_asks_for_one() -> None:
+    table = tomllib.loads((Path(__file__).parents[3] / "docs" / "splat-gpu.toml").read_text())
+    asked = table["reconstructor"]
+    assert asked.pop("use") == "splat"
+    config = SplatConfig(**asked)
+    assert (config.backend, config.fit.degree, config.fit.steps) == ("cuda", 3, 30_000)
+    assert {key: table["dataset"][key] for key in config.settings} == config.settings  # the same town is fitted
+    if not torch.cuda.is_available():
+        with pytest.raises(PluginError, match="no CUDA device"):
+            chosen(config.backend)

@@ -6,8 +6,10 @@ world one acts in is the log's own, as with ``replay``: gaussians only show it, 
 
 from __future__ import annotations
 
+import fcntl
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -52,7 +54,8 @@ class SplatConfig(Config):
         default=1, description="what was recorded at every so-many-th step of a window is used: each, or fewer [steps]", ge=1
     )
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
-    fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
+    fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000, depth=0.1, flat=0.0), description="how a scene is fitted")
+    fit_seed: int = Field(default=0, description="of the fits; scenes do not depend on the seeds of an experiment [1]", ge=0)
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
     least_trust: float = Field(
         default=0.0,
@@ -82,12 +85,19 @@ class SplatScenes:
         self.config, self._dataset = config, dataset
 
     def reconstruct(self, scenario: Scenario[World], failure: Failure | None, seed: int) -> Scene[World]:
-        """The log's world and a fitted scene. ``DataError`` names a scene whose held-out pictures are worse than ``least_psnr``."""
+        """The log's world and a fitted scene. ``DataError`` names a scene that is worse than ``least_psnr`` or ``least_trust``.
+
+        The fit is seeded by ``fit_seed``, not by ``seed``, so that rollouts of several seeds share it; of several processes that
+        ask for a scene at once, one fits it.
+        """
         scene = Replay(ReplayConfig()).reconstruct(scenario, failure, seed)
-        name = key_of(scenario.id, scenario.log, self.config.model_dump(include={"dataset", "settings", "fit", "every"}), seed)[:24]
+        kept = self.config.model_dump(include={"dataset", "settings", "fit", "every"})
+        name = key_of(scenario.id, scenario.log, kept, self.config.fit_seed)[:24]
         folder = Path(self.config.folder) / name
         if not (folder / LOOK).exists():
-            self._fit(scenario, folder, seed)
+            with _alone(folder):
+                if not (folder / LOOK).exists():
+                    self._fit(scenario, folder, self.config.fit_seed)
         self._admit(scenario, folder)
         return replace(scene, assets={**scene.assets, ASSET: name})
 
@@ -172,8 +182,9 @@ class SplatScenes:
             )  # fmt: skip
         sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
-        points = self.config.fit.budget // 2
-        clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
+        points, budget = self.config.fit.budget // 2, self.config.fit.budget
+        amounts = Amounts(background=points, shell=points // 8, total=budget)  # a crowd of bodies leaves less to the background
+        clip = clip_of(scenario.world, sensors, whole, seed, amounts)
         fitted = fit(
             clip, self.config.fit.model_copy(update={"backend": self.config.backend}), seed, None, folder / "fit.safetensors"
         )
@@ -188,6 +199,15 @@ class SplatScenes:
         write_atomic(folder / LOOK, json.dumps(look).encode())
         for left in folder.glob("fit.safetensors*"):
             left.unlink()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """One process at a time is here with a folder."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_suffix(".lock").open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def _facts(camera: Camera) -> dict[str, Any]:

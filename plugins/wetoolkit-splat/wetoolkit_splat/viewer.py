@@ -124,11 +124,12 @@ class _Parts:
         )  # fmt: skip
 
     def _stand(self, server: Any) -> None:
-        """The first view: where the first camera is, or so far away that the scene is seen."""
-        up = np.array(self.tour.up)
-        if self.tour.eyes:
-            pose = self.tour.eyes[0].pose
-            eye, target = pose[:3, 3] - 6.0 * pose[:3, 2] + 3.0 * up, pose[:3, 3] + 10.0 * pose[:3, 2]
+        """The first view: just behind the first camera that looks ahead, or so far away that the scene is seen."""
+        up, eyes = np.array(self.tour.up), self.tour.eyes
+        if eyes:
+            way = eyes[-1].pose[:3, 3] - eyes[0].pose[:3, 3]
+            pose = max((one for one in eyes if one.name == eyes[0].name), key=lambda one: float(one.pose[:3, 2] @ way)).pose
+            eye, target = pose[:3, 3] - 3.0 * pose[:3, 2] + up, pose[:3, 3] + 10.0 * pose[:3, 2]
         else:
             middle, reach = span(self.tour.scene, self.tour.times[0])
             target = middle.double().numpy()
