@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from wetoolkit_diffusion.distributions import FAR, Samples, quantities
 from wetoolkit_diffusion.diversity import apart, ends, shared
 from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
+from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.testing import NOW, SPEC
 from wetoolkit_diffusion.tokens import encode
-from wetoolkit_driving.testing import actor, straight_world
-from wetoolkit_driving.types import AgentClass
+from wetoolkit_driving.geometry import compose
+from wetoolkit_driving.testing import actor, crossing_world, straight_world
+from wetoolkit_driving.types import AgentClass, Signal
 
 
 def two() -> tuple:  # type: ignore[type-arg]
@@ -102,3 +106,18 @@ def test_futures_are_apart_by_those_who_go_anywhere() -> None:
     assert differ.tolist() == [float(i == row) for i in range(len(tokens))]
     a, b = shared(np.array([0, 7, 9]), np.array([9, 0, 5]), np.array([True] * 3), np.array([True, False, True]))
     assert (a.tolist(), b.tolist()) == ([2], [0])
+
+
+@pytest.mark.parametrize(("signal", "runs"), [(Signal.RED, True), (Signal.GREEN, False), (Signal.YELLOW, False)])
+def test_who_enters_on_red_is_found(signal: Signal, runs: bool) -> None:
+    world = crossing_world([actor(5, 0, 0, 8.0)], signals=(signal, signal))
+    tokens = encode(world, NOW, SPEC)
+    truth = recorded(tokens, world, NOW, 80)[0]
+    stopped = np.where(truth[..., :1] > 5.0, np.array([5.0, 0.0, 0.0]), truth)
+    poses = compose(tokens.frame[:, None], np.stack([truth, stopped]))
+    row = tokens.rows.tolist().index(0)
+    found = ran_red(world, NOW, poses, tokens.frame)
+    assert found[0, row] == runs
+    assert not found[1, row]
+    just = replace(world, signals=np.where(np.arange(world.steps) < NOW + 15, Signal.GREEN, world.signals).astype(np.uint8))
+    assert not ran_red(just, NOW, poses[:, :, :20], tokens.frame)[0, row]  # it turned red half a second ago

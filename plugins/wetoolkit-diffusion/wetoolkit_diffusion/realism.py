@@ -19,6 +19,7 @@ from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Float, R
 from wetoolkit.statistics import Interval, mean_interval
 from wetoolkit_diffusion.diversity import ends
 from wetoolkit_diffusion.kinematics import violations
+from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.spec import KINDS
 from wetoolkit_diffusion.tokens import Tokens
 
@@ -26,7 +27,7 @@ ROAD = (
     AreaKind.LANE, AreaKind.LANE_CONNECTOR, AreaKind.ROADBLOCK, AreaKind.ROADBLOCK_CONNECTOR, AreaKind.INTERSECTION,
     AreaKind.CARPARK, AreaKind.DRIVABLE_AREA,
 )  # fmt: skip
-NAMES = ("minADE", "minFDE", "collision", "off_road", "violation", "APD", "differs")
+NAMES = ("minADE", "minFDE", "collision", "off_road", "violation", "red_light", "APD", "differs")
 METRES = ("minADE", "minFDE", "APD")
 LEAVE = 0.5  # metres beyond the road's edge that a centre may be
 
@@ -83,12 +84,14 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
         "minADE": away.mean(2).min(0), "minFDE": away[..., -1].min(0), "collision": hits.mean(0), "off_road": off.mean(0),
         "violation": bad.mean(0),
     }  # fmt: skip
+    if world.map.lanes:
+        found["red_light"] = ran_red(world, now, poses, tokens.frame).mean(0)
     if len(motion) > 1:
         found["APD"], found["differs"] = ends(motion)
     for which in KINDS:
         rows = there & (tokens.kind == which)
         for name, values in found.items():
-            if name == "off_road" and which == AgentClass.PEDESTRIAN:
+            if name in ("off_road", "red_light") and which == AgentClass.PEDESTRIAN:
                 continue
             on = rows & _inside(area, tokens.frame[:, :2]) if name == "off_road" else rows
             tally.add(which.name.lower(), name, values[on].tolist(), log)
