@@ -41,7 +41,7 @@ def trainable(policy: object, algorithm: str) -> Trainable:
             f"algorithm {algorithm!r} cannot train a {type(policy).__name__}",
             plugin="wetoolkit-learning",
             asked="a policy with proposals, module, with_module, inputs and nearest (wetoolkit_learning.trainable.Trainable)",
-            way_out="use the policy vocabulary-vector, or give yours these methods",
+            way_out="use the policy vocabulary-vector or vocabulary-camera, or give yours these methods",
         )
     return policy
 

@@ -145,6 +145,23 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
         made(folder=str(FOLDER)).render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16))
 
 
+def test_a_scene_is_walked_through_as_it_was_driven() -> None:
+    pytest.importorskip("viser", reason="viser is not installed: pip install 'wetoolkit-splat[view]'")
+    part, given = made(), scenarios()[0]
+    scene = part.reconstruct(given, None, 0)
+    moved = replace(given.world, agents=replace(given.world.agents, pose=given.world.agents.pose + np.float32([0, 1.5, 0])))
+    viewer = part.explore_scene(scene, moved, 0)
+    try:
+        assert viewer.url.startswith("http://127.0.0.1:")
+        tour = viewer.tour
+        assert set(tour.boxes) == {f"agent-{name}" for name in moved.agents.ids} | {"ego"}
+        assert tour.poses(20)["agent-a0"][1, 3] == pytest.approx(float(moved.agents.pose[0, 20, 1]))
+        assert {len(tour.trust[name]) == len(node.gaussians) for name, node in tour.scene.nodes.items()} == {True}
+        assert len(tour.eyes) > 0 and all(0 <= eye.trust <= 1 for eye in tour.eyes)
+    finally:
+        viewer.close()
+
+
 def test_the_experiment_for_a_gpu_is_a_config_that_asks_for_one() -> None:
     table = tomllib.loads((Path(__file__).parents[3] / "docs" / "splat-gpu.toml").read_text())
     asked = table["reconstructor"]

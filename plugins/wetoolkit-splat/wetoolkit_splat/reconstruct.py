@@ -182,8 +182,9 @@ class SplatScenes:
             )  # fmt: skip
         sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
-        points = self.config.fit.budget // 2
-        clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
+        points, budget = self.config.fit.budget // 2, self.config.fit.budget
+        amounts = Amounts(background=points, shell=points // 8, total=budget)  # a crowd of bodies leaves less to the background
+        clip = clip_of(scenario.world, sensors, whole, seed, amounts)
         fitted = fit(
             clip, self.config.fit.model_copy(update={"backend": self.config.backend}), seed, None, folder / "fit.safetensors"
         )
