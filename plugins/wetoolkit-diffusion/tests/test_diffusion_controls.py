@@ -173,10 +173,21 @@ def test_who_attacks_can_be_named_and_replays_where_the_others_react(checkpoint:
         assert account.scenes[0].world.agents.control.tolist() == [due, Control.EXTERNAL]
 
 
+def test_the_others_can_do_as_recorded(checkpoint: Path) -> None:
+    world = straight_world([actor(25, 0, 0, 10.0), actor(45, 3.5, 0, 10.0), actor(30, 0, 0, 3.0, seen=(40, 100))])
+    attack = AttackConfig(agent="a0", intents=("hard-brake",))
+    part = behaviour(checkpoint, attack=attack, others="recorded", insert=(InsertConfig(where="behind"),))
+    (varied,) = part.vary(scene(world), 1, 0)
+    moved = np.abs(varied.world.agents.pose[:3] - world.agents.pose).max((1, 2)) > 1e-6
+    assert moved.tolist() == [True, False, False]
+    assert "1 others as recorded" in varied.variant and "2 moved" in varied.variant  # who attacks and who was put in
+
+
 @pytest.mark.parametrize(
     ("settings", "one", "other"),
     [
         ({"manners": {}, "copy_goals": {}}, "manners", "copy_goals"),
+        ({"manners": {}, "others": "recorded"}, "manners", 'others = "recorded"'),
         ({"attack": {}, "ego": False}, "attack", "ego = false"),
         ({"density": {"factor": 1.0, "target": 3}}, "density.factor", "density.target"),
         ({"density": {}}, "density.factor", "density.target"),
