@@ -170,5 +170,6 @@ def ego_way(tokens: Tokens, spec: TokenSpec) -> tuple[Double, Double]:
 
 
 __all__ = [
-    "CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals", "hold_record", "keep_others", "row_of",
+    "CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals", "hold_record", "keep_others",
+    "row_of",
 ]  # fmt: skip
