@@ -15,7 +15,7 @@ from wetoolkit.cli import BAD_INPUT, OK
 from wetoolkit.cli import execute as wetool
 from wetoolkit.codec import read_header
 from wetoolkit.errors import DataError, PluginError, ValidationError
-from wetoolkit.experiment import Parts, load_experiment
+from wetoolkit.experiment import Part, Parts, load_experiment
 from wetoolkit.exploring import SupportsExplore
 from wetoolkit.pipeline import run as run_experiment
 from wetoolkit.registry import load_registry
@@ -111,16 +111,9 @@ def test_what_cannot_be_shown_is_said(run: Path, scene: str, tmp_path: Path, cap
         assert wetool(args) == BAD_INPUT, args
         assert words in capsys.readouterr().err, args
     other = session(run)
-    settings = replace_settings(other, tint=10)
-    with pytest.raises(PluginError, match="with other settings"):
-        shown(settings, scene)
-
-
-def replace_settings(given: Session, tint: int) -> Session:
-    """The same run as if its reconstructor had been set otherwise."""
-    part = given.experiment.reconstructor.model_copy(update={"tint": tint})
-    experiment = given.experiment.model_copy(update={"reconstructor": part})
-    return replace(given, experiment=experiment, parts=Parts(experiment, given.parts.registry))
+    experiment = other.experiment.model_copy(update={"reconstructor": Part(use="toy")})
+    with pytest.raises(PluginError, match="made by reconstructor/toy-studio, the run has reconstructor/toy"):
+        shown(replace(other, experiment=experiment, parts=Parts(experiment, other.parts.registry)), scene)
 
 
 class Walkable(ToyStudio):

@@ -27,6 +27,7 @@ from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import polars as pl
+import polars.selectors as cs
 from bench_diffusion import FILE, trained
 from bench_loop import MEASURES, measured
 from wetoolkit_diffusion.checkpoint import load
@@ -44,7 +45,7 @@ from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "half")
+ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "near", "near-attack", "half")
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,8 @@ def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
         "idm": ([{"use": "idm", "count": n}], few),
         "diffusion": ([learned], few),
         "attack": ([{**learned, "attack": {}}, learned], few),
+        "near": ([{**learned, "near": 0.5}], few),
+        "near-attack": ([{**learned, "near": 0.5, "attack": {}, "count": n // 3}, {**learned, "near": 0.5}], few),
         "half": ([{**learned, "attack": {}, "count": n // 2}, learned], few),
     }
 
@@ -160,10 +163,12 @@ def learned_from(folder: Path) -> dict[str, Any]:
 
 
 def joined(tables: Mapping[tuple[int, str], pl.DataFrame]) -> pl.DataFrame:
-    """One outcome table: each arm under its name and, once a seed, the base."""
+    """One outcome table of what is compared here: each arm under its name and, once a seed, the base."""
     firsts = dict(reversed(tables))  # (seed, arm) pairs: the first arm of each seed stays
     wanted = {key: [key[1], "base"] if firsts[key[0]] == key[1] else [key[1]] for key in tables}
-    return pl.concat([table.filter(pl.col("policy").is_in(wanted[key])) for key, table in tables.items()], how="diagonal_relaxed")
+    asked = pl.DataFrame([{"mode": mode, "split": split} for mode, split, _ in MEASURES])
+    parts = [table.filter(pl.col("policy").is_in(wanted[key])).drop(cs.starts_with("term.")) for key, table in tables.items()]
+    return pl.concat(parts).join(asked, on=["mode", "split"], how="semi")
 
 
 def compared(outcomes: pl.DataFrame) -> pl.DataFrame:

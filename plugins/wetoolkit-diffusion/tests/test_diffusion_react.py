@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from wetoolkit_diffusion import react as module
+from wetoolkit_diffusion import variants
 from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
 from wetoolkit_diffusion.checkpoint import save
 from wetoolkit_diffusion.controls import GoalConfig, begin
@@ -16,6 +17,7 @@ from wetoolkit_diffusion.generate import Request
 from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig
 from wetoolkit_diffusion.react import ReplanConfig, aims_of, going_on_with, react, with_aims
+from wetoolkit_diffusion.rewriting import record_on
 from wetoolkit_diffusion.testing import NOW, SPEC, busy, model
 from wetoolkit_diffusion.tokens import encode, poses
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
@@ -193,3 +195,27 @@ def test_intents_are_aims_in_closed_loop_alone_and_are_kept_on_disk(checkpoint: 
         source.world.validate()
         write_block(tmp_path / "scene.safetensors", [source], {})
         assert read_block(tmp_path / "scene.safetensors", Scene, World)[0][0].world.aims == source.world.aims
+
+
+def test_near_begins_from_the_record_and_goes_on_where_it_ends() -> None:
+    world = busy()
+    tokens = encode(world, NOW, SPEC)
+    tokens.valid[2, SPEC.now + 4 :] = False  # its record ends after a second and a half
+    found = record_on(tokens, SPEC)
+    np.testing.assert_array_equal(found[tokens.valid], tokens.state[tokens.valid])
+    last = tokens.state[2, SPEC.now + 3].astype(float)
+    on = np.arange(1, SPEC.count - SPEC.now - 3)[:, None] * SPEC.period * last[4] * last[2:4]
+    np.testing.assert_allclose(found[2, SPEC.now + 4 :, :2], last[:2] + on, atol=1e-3)
+
+
+def test_a_variant_near_the_record_starts_the_denoising_from_it(checkpoint: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[tuple[list[bool], bool, float]] = []
+
+    def generate(_model: object, requests: list[Request], _s: object, _g: object, shy: bool, warm: float) -> list[np.ndarray]:
+        asked.append(([request.start is not None for request in requests], shy, warm))
+        return [request.held[None] for request in requests]
+
+    monkeypatch.setattr(variants, "generate", generate)
+    behaviour(checkpoint, near=0.3).vary(scene(street()), 1, 0)
+    behaviour(checkpoint).vary(scene(street()), 1, 0)
+    assert (asked[0], asked[-1]) == (([True], False, 0.3), ([False], True, 0.0))  # what is rejected is tried again

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from wetoolkit_driving.geometry import compose, ego_center, relative, wrap_angle
 from wetoolkit_driving.traffic.behaviours import movers
-from wetoolkit_driving.types import Bool, Control, Double, World
+from wetoolkit_driving.types import Bool, Control, Double, Float, World
 
 from wetoolkit_diffusion.controls import Hold
 from wetoolkit_diffusion.realism import off_road, road
@@ -34,6 +34,17 @@ def keep_record(motion: Double, tokens: Tokens, hold: Hold, world: World, now: i
         there = world.agents.valid[a, span]
         found = relative(tokens.frame[row], world.agents.pose[a, span].astype(np.float64))
         motion[row, : len(found)][there] = found[there]
+
+
+def record_on(tokens: Tokens, spec: TokenSpec) -> Float:
+    """Token states [A, K, CHANNELS] as recorded; where the record of somebody ends, on from there at its heading and speed."""
+    state, valid = tokens.state.copy(), tokens.valid.copy()
+    for token in range(spec.now + 1, spec.count):
+        before = state[:, token - 1]
+        on = before.copy()
+        on[:, :2] += spec.period * before[:, 4:] * before[:, 2:4]
+        state[:, token] = np.where(valid[:, token, None], state[:, token], on)
+    return state
 
 
 def leaves_in_record(tokens: Tokens, world: World, now: int, steps: int) -> Bool:
@@ -73,4 +84,4 @@ def rewritten(world: World, now: int, tokens: Tokens, motion: Double, made: Bool
     return replace(world, agents=others, scripts=scripts)
 
 
-__all__ = ["keep_record", "leaves_in_record", "made_rows", "rewritten"]
+__all__ = ["keep_record", "leaves_in_record", "made_rows", "record_on", "rewritten"]

@@ -35,6 +35,10 @@ class DiffusionConfig(Config):
         default=None, description="somebody is given an intent that conflicts with the ego's future"
     )
     copy_goals: CopyConfig | None = Field(default=None, description="keep the goals of the log")
+    near: float = Field(
+        default=0.0, description="noise level from which the recorded future is taken up: small stays near it, 0 does not ask [1]",
+        ge=0.0,
+    )  # fmt: skip
     insert: tuple[InsertConfig, ...] = Field(default=(), description="road users to be put in")
     density: DensityConfig | None = Field(default=None, description="more or fewer road users than recorded")
     manners: MannersConfig | None = Field(default=None, description="how briskly the others go")
@@ -71,6 +75,7 @@ def _attack(*intents: str) -> Mapping[str, Any]:
 PRESETS: Mapping[str, Mapping[str, Any]] = {
     "resampled": {},
     "copy": {"copy_goals": {}},
+    "near": {"near": 0.5},
     "intent-attack": _attack(),
     **{intent: _attack(intent) for intent in INTENTS},
     "others-recorded": {"others": "recorded"},

@@ -20,7 +20,7 @@ from wetoolkit_diffusion.manners import with_manners
 from wetoolkit_diffusion.plausible import Verdict, best_scores, judge
 from wetoolkit_diffusion.populate import Populated, insert, thicken
 from wetoolkit_diffusion.react import aims_of
-from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, rewritten
+from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, record_on, rewritten
 from wetoolkit_diffusion.settings import DiffusionConfig
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
 
@@ -81,14 +81,20 @@ class Maker:
         drawn = [(index, _stream(self.scene, self.seed, index, attempt)) for index in indices]
         begun = [(index, rng, self._begun(tokens, rng)) for index, rng in drawn]
         left = [(index, rng, one) for index, rng, one in begun if one is not None]
-        requests = [Request(one.tokens, one.hold.given, one.hold.held, (int(rng.integers(2**31)),)) for _, rng, one in left]
-        states = generate(self.model, requests, c.sampler, c.guidance, shy=c.attack is None)
+        requests = [self._request(one, rng) for _, rng, one in left]
+        shy = c.attack is None and not c.near
+        states = generate(self.model, requests, c.sampler, c.guidance, shy, c.near)
         found = []
         for state, (index, _, one) in zip(states, left, strict=True):
             motion = motions(one.tokens, state, one.hold.given, spec.now, stride(one.world.dt, spec))[0][0]
             keep_record(motion, one.tokens, one.hold, one.world, self.scene.clock.now)
             found.append(Variant(index, attempt, one.world, one.tokens, one.hold, state[0], motion, Verdict(())))
         return self._judged(found)
+
+    def _request(self, begun: Begun, rng: np.random.Generator) -> Request:
+        tokens, hold = begun.tokens, begun.hold
+        start = record_on(tokens, self.model.spec) if self.config.near else None
+        return Request(tokens, hold.given, hold.held, (int(rng.integers(2**31)),), start)
 
     def _begun(self, tokens: Tokens, rng: np.random.Generator) -> Begun | None:
         """Who is there in one variant and what is given of it; None where what was asked is not possible."""

@@ -1,7 +1,8 @@
 """A variant from above, around its conflict: who was asked, the ego as recorded, everybody else, the log as outlines.
 
-The view stands still and looks along the ego's heading at the conflict: where somebody of those asked first touches the recorded
-ego or, where nobody does, comes nearest to it. Pedestrians and cyclists have discs of a fixed size, so that no scale hides them.
+The view stands still, the ego's present heading to the right, about the conflict: where somebody of those asked first touches the
+recorded ego or, where nobody does, comes nearest to it. Pedestrians and cyclists have discs of a fixed size, so that no scale hides
+them.
 """
 
 from __future__ import annotations

@@ -33,9 +33,10 @@ def test_all_three_name_the_same_town() -> None:
         experiment.dataset.settings, experiment.reconstructor.settings["settings"],
         experiment.evaluate.reconstructors["town"].settings["settings"],
     ]  # fmt: skip
+    sensors = [town.pop("sensors") for town in towns]  # may differ: how often they record
     assert towns[0] == towns[1] == towns[2]
     camera: Any = experiment.policy.settings.get("resolution", (160, 90))
-    assert (towns[0]["sensors"]["width"], towns[0]["sensors"]["height"]) == tuple(camera)
+    assert all((there["width"], there["height"]) == tuple(camera) for there in sensors)
 
 
 @pytest.mark.slow

@@ -1,4 +1,4 @@
-"""Fit a scene to a clip: L1 and SSIM, inverse depth from a lidar, MCMC densification with a budget; it can be resumed.
+"""Fit a scene to a clip: L1, SSIM and the terms of ``wetoolkit_splat.terms``, MCMC with a budget; it can be resumed.
 
 Every step draws its own generator from the seed and its number, so a run that was killed and resumed equals one that was not.
 """
@@ -38,13 +38,13 @@ class FitConfig(Config):
     degree: int = Field(default=1, description="of the spherical harmonics [1]", ge=0, le=3)
     harmonics: int = Field(default=2, description="of the sway of bodies that have limbs [1]", ge=0, le=8)
     ssim: float = Field(default=0.2, description="share of 1 - SSIM in the loss; the rest is L1 [1]", ge=0, le=1)
-    depth: float = Field(default=0.1, description="weight of the relative error of inverse depth, where a lidar saw it [1]", ge=0)
+    depth: float = Field(default=0.3, description="weight of the relative error of inverse depth, where a lidar saw it [1]", ge=0)
     sky: float = Field(default=0.05, description="weight of alpha where there may be sky [1]", ge=0)
     normal: float = Field(default=0.0, description="weight of shortest axes against the normals of the rendered depth [1]", ge=0)
     off_path: float = Field(
         default=0.0, description="weight of depths and colours seen from beside the pictures, where a lidar saw something [1]", ge=0
     )
-    flat: float = Field(default=0.0, description="weight of the mean shortest scale [1 / m]", ge=0)
+    flat: float = Field(default=1.0, description="weight of the mean shortest scale [1 / m]", ge=0)
     opacity: float = Field(default=0.003, description="weight of the mean opacity: what is not needed fades [1]", ge=0)
     scale: float = Field(default=0.003, description="weight of the mean scale [1 / m]", ge=0)
     exposure: float = Field(default=0.1, description="weight of the squared distance of the mean exposure from none [1]", ge=0)
