@@ -235,6 +235,7 @@ def main() -> None:
     asked.add_argument("--each", type=int, default=3, help="variants of a scene and sort")
     asked.add_argument("--tries", type=int, default=1, help="how often an attack is made before it is given up")
     asked.add_argument("--reacts", action="store_true", help="the others, who attacks included, react in closed loop")
+    asked.add_argument("--others", default="recorded", choices=["generated", "recorded"], help="what those do who do not attack")
     asked.add_argument("--windows", type=int, default=300, help="of the split, for the rate of critical frames in the log itself")
     asked.add_argument("--policies", nargs="*", default=[RECORDED, "pdm-closed", "learned"])
     asked.add_argument("--out", type=Path, default=Path("build/bench/attacks.json"))
@@ -244,6 +245,7 @@ def main() -> None:
         attack=AttackConfig(),
         plausibility=PlausibilityConfig(tries=options.tries),
         closed_loop=options.reacts,
+        others=options.others,
     )
     part, dataset = Diffusion(config), Minitown(MinitownConfig())
     scenes = [
@@ -259,7 +261,14 @@ def main() -> None:
     for name in [name for name in options.policies if name in policies]:
         rows += table(name, measure(part, name, policies[name], able, options.each))
         facts = {"model": part.model.digest, "split": options.split, "scenes": len(scenes), "attackable": len(able)}
-        facts |= {"log": usual, "windows": options.windows, "reacts": options.reacts, "tries": options.tries, "rows": rows}
+        facts |= {
+            "log": usual,
+            "windows": options.windows,
+            "reacts": options.reacts,
+            "others": options.others,
+            "tries": options.tries,
+            "rows": rows,
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(facts, indent=1))
     shown = Table(*rows[0], title=f"{len(able)} of {len(scenes)} scenes of {options.split} in which an attack is possible")
