@@ -273,6 +273,9 @@ def test_scenes_that_are_refused_or_not_shown_are_no_score(
     driven = rows(tmp_path, "outcomes").filter(pl.col("mode") == "closed")
     refused = driven.filter(pl.col("id").str.ends_with("/01"))
     assert len(refused) == 6 and refused["total"].is_null().all() and refused["error"].str.contains("3.0 dB").all()
+    ledger = dict(read_table(tmp_path / "ledger.parquet").select("stage", "failed").iter_rows())
+    failed = rows(tmp_path, "failed").filter(stage="reconstruct")
+    assert ledger["reconstruct-1"] == len(failed) > 0
     unseen = driven.filter(pl.col("id") == "rare-test/000/00")
     assert unseen["error"].str.contains("damaged").all() and unseen["success"].is_null().all() and len(unseen) == 2
     assert driven.filter(pl.col("error") == "")["id"].unique().sort().to_list() == ["rare-test/001/00", "rare-test/002/00"]

@@ -216,8 +216,8 @@ class Session:
                 if work.samples:
                     append_latency(self.store.folder, latency_table(name, cost.started, work.samples))
                 cost.damaged, self.counted = self.store.damaged - self.counted, self.store.damaged
-        failed = sum(len(facts.get("failed", ())) for facts in map(read_facts, filter(is_block, paths)))
-        cost_failed = failed + len(self.lost) - before
+            failed = sum(len(facts.get("failed", ())) for facts in map(read_facts, filter(is_block, paths)))
+            cost.failed = failed + len(self.lost) - before  # before the row is written
         sums = [self.store.digest(path) for path in paths]
         record = StageRecord(
             key=key, digest=digest_of(sums), artefacts=tuple(str(path.relative_to(self.store.folder)) for path in paths),
@@ -226,7 +226,7 @@ class Session:
         if len(self.lost) == before:  # else the next start tries the lost chunks again
             self.store.record(name, record)
         self.parts.registry.hook.stage_finished(name, self.experiment.name, asdict(cost))
-        said = f"{cost.items} items, {cost_failed} failed, {cost.cached} found done, {cost.wall:.1f} s"
+        said = f"{cost.items} items, {cost.failed} failed, {cost.cached} found done, {cost.wall:.1f} s"
         self.watch.stop(name, said)
         return self._made(name, record)
 

@@ -34,7 +34,10 @@ from wetoolkit_diffusion.plausible import judge as verdicts
 from wetoolkit_diffusion.realism import Tally, collisions, going_straight, judge, recorded, rows
 from wetoolkit_diffusion.tokens import Tokens, encode
 from wetoolkit_driving.geometry import compose
+from wetoolkit_driving.pdm.closed import PdmClosed, PdmClosedConfig
 from wetoolkit_driving.reconstruct import Replay, ReplayConfig
+from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
+from wetoolkit_driving.traffic.behaviours import IdmTraffic, IdmTrafficConfig
 from wetoolkit_driving.traffic.perturb import Perturb, PerturbConfig
 from wetoolkit_driving.types import World
 from wetoolkit_minitown.dataset import Minitown, MinitownConfig
@@ -44,7 +47,8 @@ from wetoolkit.types import Scene, Situation
 
 FILE = Path("build/bench/diffusion.safetensors")
 SAMPLES, STEPS, EVERY = 8, 80, 5
-GENERATORS = ("diffusion", "diffusion, unguided", "constant velocity", "log")
+GENERATORS = ("diffusion", "diffusion, unguided", "constant velocity", "idm", "perturb", "log")
+DELIVERED = "diffusion, delivered"  # variants as a user gets them: the ego as recorded, judged, made again where something is wrong
 
 
 def trained(file: Path, minutes: float) -> Model:
@@ -60,29 +64,60 @@ def spread(items: Any, count: int) -> list[Any]:
     return [items[i * len(items) // count] for i in range(min(count, len(items)))]
 
 
-def realism(model: Model, refs: list[Any], dataset: Minitown) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Tables of errors and rates, and of distances between distributions."""
-    tallies, samples = {name: Tally() for name in GENERATORS}, {name: Samples() for name in GENERATORS}
-    for ref in refs:
+def realism(
+    model: Model, file: Path, refs: list[Any], dataset: Minitown, kept_of: int
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """Tables of errors, rates and spreads, and of distances between distributions; and how many were delivered of the first
+    ``kept_of`` scenes. The ego of `idm` is driven by pdm-closed, that of `perturb` as recorded."""
+    names = [*GENERATORS, *([DELIVERED] if kept_of else [])]
+    tallies, samples = {name: Tally() for name in names}, {name: Samples() for name in names}
+    part, asked, kept, rejected = Diffusion(DiffusionConfig(checkpoint=str(file))), 0, 0, Counter[str]()
+    for i, ref in enumerate(refs):
         scenario = dataset.load(ref)
         world, now = scenario.world, scenario.clock.now
         tokens = encode(world, now, model.spec)
-        given = past(tokens, model.spec.now)
-        request = Request(tokens, given, tokens.state, tuple(range(SAMPLES)))
+        scene = Replay(ReplayConfig()).reconstruct(scenario, None, 0)
         truth, there = recorded(tokens, world, now, STEPS)
-        found = {"constant velocity": going_straight(tokens, STEPS, world.dt), "log": truth[None]}
-        for name, guidance in (("diffusion", GuidanceConfig()), ("diffusion, unguided", None)):
-            (states,) = generate(model, [request], SamplerConfig(), guidance)
-            found[name] = motions(tokens, states, given, model.spec.now, EVERY)[0]
-        for name in GENERATORS:
-            judge(tokens, world, now, found[name], tallies[name], scenario.log)
-            samples[name].add(tokens, found[name], there)
+        found = {**drawn(model, tokens), **reference(scene, tokens), "log": truth[None]}
+        if i < kept_of:
+            variants, why = part.variants(scene, SAMPLES // 2, 0)
+            asked, kept = asked + SAMPLES // 2, kept + len(variants)
+            rejected.update(why)
+            found |= {DELIVERED: np.stack([variant.motion for variant in variants])} if variants else {}
+        for name, motion in found.items():
+            judge(tokens, world, now, motion, tallies[name], scenario.log)
+            samples[name].add(tokens, motion, there)
     away = [
         {"generator": name, "class": kind, "quantity": quantity, "distance": distance}
-        for name in GENERATORS[:-1]
+        for name in names
         for (kind, quantity), distance in sorted(samples[name].distances(samples["log"]).items())
+        if name != "log"
     ]
-    return rows(tallies), away
+    return rows(tallies), away, {"asked": asked, "kept": kept, "rejected": dict(rejected)}
+
+
+def drawn(model: Model, tokens: Tokens) -> dict[str, Any]:
+    """The model's futures [8, A, T, 3], as it makes them and unguided."""
+    given = past(tokens, model.spec.now)
+    request, found = Request(tokens, given, tokens.state, tuple(range(SAMPLES))), {}
+    for name, guidance in (("diffusion", GuidanceConfig()), ("diffusion, unguided", None)):
+        (states,) = generate(model, [request], SamplerConfig(), guidance)
+        found[name] = motions(tokens, states, given, model.spec.now, EVERY)[0]
+    return found
+
+
+def reference(scene: Scene[World], tokens: Tokens) -> dict[str, Any]:
+    """The same of the baselines: `idm` once, `perturb` in as many variants."""
+    now = scene.clock.now
+    (driven,) = IdmTraffic(IdmTrafficConfig()).vary(scene, 1, 0)
+    horizon = STEPS * scene.world.dt
+    (rollout,) = ClosedLoop(ClosedLoopConfig()).rollout([driven], PdmClosed(PdmClosedConfig()), [0], horizon=horizon)
+    bent_ = Perturb(PerturbConfig(rules=("time", "speed", "aside"))).vary(scene, SAMPLES, 0)
+    return {
+        "constant velocity": going_straight(tokens, STEPS, scene.world.dt),
+        "idm": recorded(tokens, rollout.world, now, STEPS)[0][None],
+        "perturb": np.stack([recorded(tokens, one.world, now, STEPS)[0] for one in bent_]),
+    }
 
 
 def controls(file: Path, refs: list[Any], dataset: Minitown, each: int) -> list[dict[str, Any]]:
@@ -189,21 +224,24 @@ def main() -> None:
     asked.add_argument("--split", default="test-common")
     asked.add_argument("--scenes", type=int, default=120, help="for realism")
     asked.add_argument("--variants", type=int, default=40, help="scenes for each control")
+    asked.add_argument("--delivered", type=int, default=30, help="scenes of which variants are made as a user gets them")
     asked.add_argument("--out", type=Path, default=Path("build/bench/diffusion.json"))
     options = asked.parse_args()
     model, dataset = trained(options.model, options.minutes), Minitown(MinitownConfig())
     refs = dataset.index(options.split)
-    numbers, away = realism(model, spread(refs, options.scenes), dataset)
+    numbers, away, delivered = realism(model, options.model, spread(refs, options.scenes), dataset, options.delivered)
     kept = controls(options.model, spread(refs, options.variants), dataset, 4) if options.variants else []
     took = speed(model, dataset)
     show(f"realism on {options.split}, {options.scenes} scenes", numbers)
     show("Wasserstein distance to the log", away)
+    if delivered["asked"]:
+        show("delivered", [delivered])
     if kept:
         show("controls", kept)
     show("8 variants of 24 road users", [took])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"model": model.digest, "training": dict(model.about or {}), "split": options.split, "scenes": options.scenes}
-    found = {"realism": numbers, "distances": away, "controls": kept, "seconds": took}
+    found = {"realism": numbers, "delivered": delivered, "distances": away, "controls": kept, "seconds": took}
     options.out.write_text(json.dumps({**facts, **found}, indent=1))
 
 

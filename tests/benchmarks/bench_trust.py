@@ -41,7 +41,7 @@ from wetoolkit.statistics import Interval, mean_interval, t_quantile
 from wetoolkit.store import key_of
 
 SEEDS = {"train": 101, "test": 202}  # calibration and measurement share neither seed nor split
-SCENES = {"train": 8, "test": 8}
+SCENES = {"train": 4, "test": 6}
 SHIFTS = tuple(float(s) for s in range(-4, 5))  # metres to the left
 TURNED = ((0.0, 0.35), (0.0, -0.35), (2.0, 0.35), (-2.0, -0.35))  # (metres, radians)
 POSES = tuple((shift, 0.0) for shift in SHIFTS) + TURNED
@@ -218,12 +218,14 @@ def clustered(
     return Interval(whole, whole - half, whole + half, 0.95, "jackknife over scenes", sum(map(len, scores)), n)
 
 
-def by_shift(scenes: Sequence[Views], of: Sequence[NDArray[Any]]) -> Iterator[tuple[float, Interval]]:
-    """Means at each distance from the path, not turned."""
+def by_shift(
+    scenes: Sequence[Views], of: Sequence[NDArray[Any]], bounds: tuple[float, float] | None = (0.0, 1.0)
+) -> Iterator[tuple[float, Interval]]:
+    """Means at each distance from the path, not turned, of what lies within ``bounds``."""
     for shift in sorted({abs(s) for s in SHIFTS}):
         rows = [(np.abs(s.shift) == shift) & (s.yaw == 0) for s in scenes]
         names = [s.scene for s, r in zip(scenes, rows, strict=True) for _ in range(int(r.sum()))]
-        yield shift, mean_interval(np.concatenate([o[r] for o, r in zip(of, rows, strict=True)]), names, seed=0, bounds=None)
+        yield shift, mean_interval(np.concatenate([o[r] for o, r in zip(of, rows, strict=True)]), names, seed=0, bounds=bounds)
 
 
 def measured(scenes: Sequence[Views], calibration: Calibration) -> dict[str, Any]:
@@ -252,7 +254,7 @@ def measured(scenes: Sequence[Views], calibration: Calibration) -> dict[str, Any
             {"shift": m, "trust": vars(t), "frame trust": vars(f), "bad pixels": vars(b), "psnr": vars(p), "bad frames": vars(w)}
             for (m, t), (_, f), (_, b), (_, p), (_, w) in zip(
                 by_shift(scenes, mean), by_shift(scenes, frame), by_shift(scenes, [s.share for s in scenes]),
-                by_shift(scenes, [s.psnr for s in scenes]), by_shift(scenes, [b.astype(float) for b in bad]), strict=True,
+                by_shift(scenes, [s.psnr for s in scenes], None), by_shift(scenes, [b.astype(float) for b in bad]), strict=True,
             )
         ],
         "ms": {"render": spent[0], "trust": spent[1]},
@@ -296,7 +298,7 @@ def compared(scenes: Sequence[Views], others: Sequence[Views]) -> list[dict[str,
         "bad pixels": [one.share - other.share for one, other in zip(scenes, others, strict=True)],
         "PSNR": [one.psnr - other.psnr for one, other in zip(scenes, others, strict=True)],
     }
-    rows = {name: dict(by_shift(scenes, values)) for name, values in pairs.items()}
+    rows = {name: dict(by_shift(scenes, values, None)) for name, values in pairs.items()}
     return [{"shift": m, **{name: vars(rows[name][m]) for name in pairs}} for m in rows["PSNR"]]
 
 

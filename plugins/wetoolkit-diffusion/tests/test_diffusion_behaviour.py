@@ -31,7 +31,7 @@ from wetoolkit.testing.data import BehaviourContract
 from wetoolkit.types import Scene, Situation, Step
 
 FREE = GuidanceConfig(steps=0, back=0.0, wait=False)
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
+ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
 
 
 @pytest.fixture(scope="session")
@@ -262,3 +262,14 @@ def test_the_model_moves_the_others_as_the_ego_acts(checkpoint: Path) -> None:
     np.testing.assert_array_equal(other.world.agents.pose[1, span], drawn.world.agents.pose[1, span])
     (again,) = simulator.rollout(both[:1], policy, [3], horizon=2.0)
     np.testing.assert_allclose(again.world.agents.pose[:, span], moved.world.agents.pose[:, span], atol=1e-3)
+
+
+def test_kept_variants_are_apart_or_counted_as_alike(checkpoint: Path) -> None:
+    few = ANYTHING.model_copy(update={"tries": 2})
+    part = behaviour(checkpoint, plausibility=few.model_copy(update={"apart": 1e3}))
+    made, rejected = part.variants(scene(busy()), 3, 0)
+    assert len(made) == 1
+    assert rejected == {"alike": 4}
+    loose, none = behaviour(checkpoint, plausibility=few).variants(scene(busy()), 3, 0)
+    assert len(loose) == 3
+    assert none == {}

@@ -29,7 +29,7 @@ from wetoolkit_driving.types import AgentClass, Control, Signal, World
 from wetoolkit.errors import ValidationError
 from wetoolkit.types import Scene
 
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
+ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
 ROAD = crossing_world([actor(-30, 0, 0, 8.0), actor(60, 3.5, np.pi, 8.0)], signals=(Signal.GREEN, Signal.RED))
 
 

@@ -30,7 +30,7 @@ from wetoolkit.store import read_block, write_block
 from wetoolkit.testing.compare import difference
 from wetoolkit.types import Clock, Reaction, Rollout, Scene, Step
 
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
+ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
 LINK = Step("behaviour/diffusion", "wetoolkit-diffusion 0.1.0", "config", None)
 POLICY = ConstantVelocity(ConstantVelocityConfig())
 FREE = GuidanceConfig(steps=0)

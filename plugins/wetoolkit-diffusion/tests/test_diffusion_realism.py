@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from wetoolkit_diffusion.distributions import FAR, Samples, quantities
+from wetoolkit_diffusion.diversity import apart, ends, shared
 from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
 from wetoolkit_diffusion.testing import NOW, SPEC
 from wetoolkit_diffusion.tokens import encode
@@ -82,3 +83,22 @@ def test_quantities_are_those_of_the_motion() -> None:
     other.add(tokens, faster[None], there)
     assert own.distances(own)["vehicle", "speed"] == 0.0
     assert other.distances(own)["vehicle", "speed"] == pytest.approx(2.0, abs=1e-2)
+
+
+def test_futures_are_apart_by_those_who_go_anywhere() -> None:
+    world, tokens = two()
+    one = recorded(tokens, world, NOW, 80)[0]
+    other = one.copy()
+    moved = tokens.rows >= 0
+    row = tokens.rows.tolist().index(0)
+    assert apart(one, other, moved) == 0.0
+    other[row, :, 1] += 3.0
+    assert apart(one, other, moved) == pytest.approx(1.0)  # of three who go somewhere one is 3 m aside
+    standing = np.concatenate([one, np.zeros((4, 80, 3))]), np.concatenate([other, np.zeros((4, 80, 3))])
+    assert apart(*standing, np.concatenate([moved, np.ones(4, bool)])) == pytest.approx(1.0)  # who stands does not dilute it
+    assert apart(one * 0.0, one * 0.0 + 0.1, moved) == 0.0
+    mean, differ = ends(np.stack([one, other, one]))
+    assert mean[row] == pytest.approx(2.0)
+    assert differ.tolist() == [float(i == row) for i in range(len(tokens))]
+    a, b = shared(np.array([0, 7, 9]), np.array([9, 0, 5]), np.array([True] * 3), np.array([True, False, True]))
+    assert (a.tolist(), b.tolist()) == ([2], [0])

@@ -7,12 +7,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from wetoolkit_diffusion.kinematics import LIMITS, decode, violations
+from wetoolkit_diffusion.roads import CROSSING, WALK
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW, busy, carried, without_lanes
 from wetoolkit_diffusion.tokens import encode, poses, states
 from wetoolkit_driving.geometry import ego_center
 from wetoolkit_driving.testing import actor, crossing_world, straight_world
-from wetoolkit_driving.types import AgentClass, Signal
+from wetoolkit_driving.types import AgentClass, AreaKind, Signal, World
 
 from wetoolkit.errors import ValidationError
 
@@ -155,3 +156,31 @@ def test_each_limit_is_noticed(kind: int, motion, reason: str) -> None:  # type:
     pose = np.column_stack(motion(t))[None]
     found = violations(pose, np.array([kind], np.uint8), pose[:, 0, :2] / 0.1)
     assert found[0, REASONS.index(reason)]
+
+
+def _junction() -> World:
+    """A crossing with a signalled zebra over the arm that the ego comes from, beside it a pavement, and somebody on foot there."""
+    world = crossing_world([actor(28, -6, np.pi / 2, 1.2, AgentClass.PEDESTRIAN), actor(20, 0, 0, 5.0)], signals=(Signal.RED,) * 2)
+    road, zebra = world.map, np.array([[33.0, -3.0], [36.0, -3.0], [36.0, 3.0], [33.0, 3.0]])
+    pavement = np.array([[0.0, -8.0], [34.0, -8.0], [34.0, -5.0], [0.0, -5.0]])
+    areas = replace(
+        road, area_ids=(*road.area_ids, "zebra", "pavement"), area_xy=np.vstack([road.area_xy, zebra, pavement]),
+        area_kind=np.append(road.area_kind, [AreaKind.CROSSWALK, AreaKind.WALKWAY]).astype(np.uint8),
+        area_offset=np.append(road.area_offset, len(road.area_xy) + np.array([4, 8])).astype(np.int32),
+    )  # fmt: skip
+    return replace(world, map=areas, on_route=np.append(world.on_route, [False, False]))
+
+
+def test_walkers_see_the_edges_of_walkways_and_the_signal_of_the_traffic_that_they_cross() -> None:
+    spec = TokenSpec(lines=12)
+    tokens = encode(_junction(), NOW, spec)
+    walker = int(np.flatnonzero(tokens.kind == AgentClass.PEDESTRIAN)[0])
+    kinds = tokens.facts[:, :, :4].argmax(-1)
+    assert (kinds[walker][tokens.there[walker]] == WALK).sum() >= 6
+    others = np.arange(len(tokens)) != walker
+    assert not ((kinds == WALK) & tokens.there)[others].any()
+    zebra = tokens.facts[walker][(kinds[walker] == CROSSING) & tokens.there[walker]]
+    assert len(zebra)
+    assert (zebra[:, 4 + Signal.RED] == 1).all()
+    edge = tokens.points[walker][(kinds[walker] == WALK) & tokens.there[walker]]
+    assert np.hypot(*np.diff(edge, axis=1).transpose(2, 0, 1)).sum(1).max() <= 6.0 + 1e-3

@@ -23,7 +23,7 @@ from wetoolkit_diffusion.kinematics import violations
 from wetoolkit_diffusion.realism import collisions, off_road, road
 from wetoolkit_diffusion.tokens import Tokens
 
-REASONS = ("kinematics", "collision", "off_road", "unlikely", "unsolvable")
+REASONS = ("kinematics", "collision", "off_road", "unlikely", "unsolvable")  # besides "alike", which takes two
 PUSHES, ANGLES = (-6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.0), (-0.12, -0.04, 0.0, 0.04, 0.12)  # m/s^2, rad
 
 
@@ -39,6 +39,11 @@ class PlausibilityConfig(Config):
     unlikely: float = Field(
         default=0.0,
         description="how much more surprising to the model than recorded futures somebody may be; 0: any [nat]",
+        ge=0.0,
+    )
+    apart: float = Field(
+        default=0.25,
+        description="least distance between two variants of a scene: mean over time and over who goes anywhere; 0: any [m]",
         ge=0.0,
     )
     tries: int = Field(default=4, description="how often a variant is made before it is given up [1]", ge=1, le=64)

@@ -2,7 +2,8 @@
 
 An agent counts where its whole future is recorded. Errors are the smallest over the samples of the mean (minADE) and of the last
 (minFDE) distance; rates are means over the samples. A collision is one that an agent has with anybody of its own sample, and did
-not have at the present already. Who begins off the road, or walks, cannot leave it.
+not have at the present already. Who begins off the road, or walks, cannot leave it. APD is the mean distance, pair by pair of
+samples, of where they end; who ``differs`` has two samples that end more than 2 m apart.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from wetoolkit_driving.geometry import box_corners, boxes_touch, compose, ego_ce
 from wetoolkit_driving.types import AgentClass, AreaKind, Bool, Double, Float, RoadMap, World
 
 from wetoolkit.statistics import Interval, mean_interval
+from wetoolkit_diffusion.diversity import ends
 from wetoolkit_diffusion.kinematics import violations
 from wetoolkit_diffusion.spec import KINDS
 from wetoolkit_diffusion.tokens import Tokens
@@ -24,7 +26,8 @@ ROAD = (
     AreaKind.LANE, AreaKind.LANE_CONNECTOR, AreaKind.ROADBLOCK, AreaKind.ROADBLOCK_CONNECTOR, AreaKind.INTERSECTION,
     AreaKind.CARPARK, AreaKind.DRIVABLE_AREA,
 )  # fmt: skip
-NAMES = ("minADE", "minFDE", "collision", "off_road", "violation")
+NAMES = ("minADE", "minFDE", "collision", "off_road", "violation", "APD", "differs")
+METRES = ("minADE", "minFDE", "APD")
 LEAVE = 0.5  # metres beyond the road's edge that a centre may be
 
 
@@ -43,7 +46,7 @@ class Tally:
     def table(self, seed: int = 0) -> dict[tuple[str, str], Interval]:
         """Mean and interval of each, clustered by log."""
         return {
-            key: mean_interval(values, self.logs[key], seed=seed, bounds=None if key[1].startswith("min") else (0.0, 1.0))
+            key: mean_interval(values, self.logs[key], seed=seed, bounds=None if key[1] in METRES else (0.0, 1.0))
             for key, values in self.values.items()
             if values
         }
@@ -80,6 +83,8 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
         "minADE": away.mean(2).min(0), "minFDE": away[..., -1].min(0), "collision": hits.mean(0), "off_road": off.mean(0),
         "violation": bad.mean(0),
     }  # fmt: skip
+    if len(motion) > 1:
+        found["APD"], found["differs"] = ends(motion)
     for which in KINDS:
         rows = there & (tokens.kind == which)
         for name, values in found.items():

@@ -18,7 +18,9 @@ class TokenSpec(Config):
     history: int = Field(default=3, description="tokens up to and including the present [1]", ge=1)
     future: int = Field(default=16, description="tokens after the present [1]", ge=1)
     period: float = Field(default=0.5, description="time between two tokens [s]", gt=0.0)
-    lines: int = Field(default=16, description="pieces of lanes and crossings that each agent sees [1]", ge=1)
+    lines: int = Field(
+        default=16, description="pieces of lanes, crossings and, for walkers, edges of walkways that each agent sees [1]", ge=1
+    )
     ways: int = Field(default=6, description="chains of lanes that lie before who drives [1]", ge=1)
     points: int = Field(default=6, description="points of such a piece [1]", ge=2)
     piece: float = Field(default=15.0, description="length of a piece, at most [m]", gt=0.0)

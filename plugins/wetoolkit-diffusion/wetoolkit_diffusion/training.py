@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor
-from wetoolkit_driving.types import World
+from wetoolkit_driving.types import AgentClass, Double, World
 
 from wetoolkit.config import Config
 from wetoolkit.errors import DataError, StoreError
@@ -41,6 +41,9 @@ class TrainingConfig(Config):
     average: float = Field(default=0.998, description="decay of the running average of the weights [1]", ge=0.0, lt=1.0)
     pace: float = Field(default=2.0, description="weight of the error in the motion from token to token [1]", ge=0.0)
     save_every: float = Field(default=120.0, description="time between two savings [s]", gt=0.0)
+    lively: float = Field(
+        default=0.5, description="how much oftener a scene is drawn for each walker or cyclist on the move in it [1]", ge=0.0
+    )
     threads: int = Field(default=1, description="threads of torch [1]", ge=1)
     init: str = Field(default="", description="file of a trained model to begin from (fine-tuning); its tokens and size are kept")
 
@@ -106,6 +109,7 @@ def _train(
     state: State, scenes: Sequence[Tokens], spec: TokenSpec, config: TrainingConfig, seed: int,
     resume: Path | None, progress: Progress | None, init: str,
 ) -> float:  # fmt: skip
+    odds = oftener(scenes, spec, config.lively)
     began, saved, shown = time.monotonic() - state.spent, time.monotonic(), 0.0
     losses: list[float] = []
     while state.step < config.steps:
@@ -113,7 +117,7 @@ def _train(
         if done >= 1.0:
             break
         generator = torch.Generator().manual_seed(seed * 1_000_003 + state.step)
-        chosen = _chosen(scenes, config.batch, seed, state.step)
+        chosen = _chosen(scenes, odds, config.batch, seed, state.step)
         for group in state.optimizer.param_groups:
             group["lr"] = config.rate * _rate(done, config.warmup)
         state.optimizer.zero_grad(set_to_none=True)
@@ -154,10 +158,20 @@ def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: 
     return first + pace * (soft / (0.2 + sigma[..., 1:]).clamp(max=2.0))[both].mean()
 
 
-def _chosen(scenes: Sequence[Tokens], batch: int, seed: int, step: int) -> list[Tokens]:
+def oftener(scenes: Sequence[Tokens], spec: TokenSpec, lively: float) -> Double:
+    """How often [n] each scene is to be drawn, sum 1: more where walkers and cyclists are on the move, who are few."""
+    counts = []
+    for scene in scenes:
+        gone = np.hypot(scene.state[:, spec.now + 1 :, 0], scene.state[:, spec.now + 1 :, 1]).max(1)
+        counts.append(int(((scene.kind != AgentClass.VEHICLE) & (gone > 1.0)).sum()))
+    odds = 1.0 + lively * np.array(counts, np.float64)
+    return np.asarray(odds / odds.sum())
+
+
+def _chosen(scenes: Sequence[Tokens], odds: Double, batch: int, seed: int, step: int) -> list[Tokens]:
     """Scenes of about equal size: neighbours by size among ``POOL`` drawn for this step."""
     rng = np.random.default_rng((seed, step))
-    pool = sorted(rng.integers(len(scenes), size=POOL).tolist(), key=lambda i: len(scenes[i]))
+    pool = sorted(rng.choice(len(scenes), POOL, p=odds).tolist(), key=lambda i: len(scenes[i]))
     first = int(rng.integers(max(1, len(pool) - batch + 1)))
     return [scenes[i] for i in pool[first : first + batch]]
 

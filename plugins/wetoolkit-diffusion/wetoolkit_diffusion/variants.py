@@ -14,6 +14,7 @@ from wetoolkit.types import Scene, Situation
 from wetoolkit_diffusion.attacks import attack
 from wetoolkit_diffusion.checkpoint import Model
 from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals, hold_record, keep_others
+from wetoolkit_diffusion.diversity import apart, nearest, shared
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.manners import with_manners
@@ -25,6 +26,7 @@ from wetoolkit_diffusion.settings import DiffusionConfig
 from wetoolkit_diffusion.tokens import Tokens, encode, stride
 
 IMPOSSIBLE = "impossible"  # nobody could be given what was asked
+ALIKE = "alike"  # it is too near to one that was kept before
 
 
 @dataclass(frozen=True)
@@ -71,9 +73,21 @@ class Maker:
             for variant in made:
                 if variant.verdict.reasons:
                     rejected.update(variant.verdict.reasons)
+                elif self._alike(variant, list(kept.values())):
+                    rejected.update((ALIKE,))
                 else:
                     kept[variant.index] = variant
         return [kept[index] for index in sorted(kept)], {why: times for why, times in rejected.items() if times}
+
+    def _alike(self, variant: Variant, kept: Sequence[Variant]) -> bool:
+        """Whether a future is too near to one that is kept already."""
+        least = self.config.plausibility.apart
+        return bool(least and kept) and nearest([self.between(variant, other) for other in kept]) < least
+
+    def between(self, one: Variant, other: Variant) -> float:
+        """Metres between two futures (``diversity.apart``), over those whom both moved."""
+        a, b = shared(one.tokens.names, other.tokens.names, self.made(one), self.made(other))
+        return apart(one.motion[a], other.motion[b], np.ones(len(a), bool))
 
     def _attempt(self, tokens: Tokens, indices: Sequence[int], attempt: int) -> list[Variant]:
         """One future for each index where one is possible, judged."""
@@ -131,7 +145,7 @@ class Maker:
         return thicken(there, now, c.density, [*named, *put_in], rng)
 
     def _judged(self, found: list[Variant]) -> list[Variant]:
-        verdicts = [verdict for group in _alike(found) for verdict in self._verdicts(group)]
+        verdicts = [verdict for group in _groups(found) for verdict in self._verdicts(group)]
         return [replace(variant, verdict=verdict) for variant, verdict in zip(found, verdicts, strict=True)]
 
     def _verdicts(self, found: list[Variant]) -> list[Verdict]:
@@ -183,8 +197,8 @@ class Maker:
 
     def rows(self, kept: Sequence[Variant]) -> list[dict[str, float | str]]:
         """What was done in each variant, by whom, how it was judged and how far it is from the others."""
-        made = [self.made(variant) for variant in kept]
-        distances, costs = apart(kept, made), [self._cost(variant, rows) for variant, rows in zip(kept, made, strict=True)]
+        distances = [nearest([self.between(one, other) for other in kept if other is not one]) for one in kept]
+        costs = [self._cost(variant, self.made(variant)) for variant in kept]
         return [
             {
                 "control": told(variant), "who": ", ".join(variant.hold.who) or "all",
@@ -206,25 +220,7 @@ def told(variant: Variant) -> str:
     return "; ".join(variant.hold.words) or "resampled"
 
 
-def apart(kept: Sequence[Variant], made: Sequence[Bool]) -> list[float]:
-    """How far each variant is from the nearest other one: the mean distance over time of those whom both moved [m]."""
-    found = []
-    for i, one in enumerate(kept):
-        others = [_mean_distance(one, made[i], other, made[j]) for j, other in enumerate(kept) if j != i]
-        found.append(min(others, default=float("nan")))
-    return found
-
-
-def _mean_distance(one: Variant, moved: Bool, other: Variant, moves: Bool) -> float:
-    rows = {int(name): row for row, name in enumerate(one.tokens.names) if moved[row]}
-    pairs = [(rows[int(name)], row) for row, name in enumerate(other.tokens.names) if moves[row] and int(name) in rows]
-    if not pairs:
-        return 0.0
-    a, b = np.array(pairs).T
-    return float(np.hypot(*np.moveaxis((one.motion[a] - other.motion[b])[..., :2], -1, 0)).mean())
-
-
-def _alike(found: Sequence[Variant]) -> Iterable[list[Variant]]:
+def _groups(found: Sequence[Variant]) -> Iterable[list[Variant]]:
     """Neighbours of one world and tokens together."""
     group: list[Variant] = []
     for variant in found:
@@ -241,4 +237,4 @@ def _stream(scene: Scene[World], seed: int, index: int, attempt: int) -> np.rand
     return np.random.default_rng([zlib.crc32(scene.id.encode()), seed % 2**63, index, attempt])
 
 
-__all__ = ["IMPOSSIBLE", "Maker", "Variant", "apart", "told"]
+__all__ = ["ALIKE", "IMPOSSIBLE", "Maker", "Variant", "told"]

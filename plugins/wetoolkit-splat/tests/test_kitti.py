@@ -44,7 +44,7 @@ def test_disparities_of_a_slope_are_found_to_a_fraction_of_a_pixel() -> None:
 def test_what_has_no_counterpart_gets_no_answer() -> None:
     rng = np.random.default_rng(0)
     unrelated = disparity(rng.random((60, 160), np.float32), rng.random((60, 160), np.float32))
-    assert (unrelated > 0).mean() < 0.1
+    assert (unrelated > 0).mean() < 0.04
 
 
 def drive(folder: Path, count: int = 4) -> Path:

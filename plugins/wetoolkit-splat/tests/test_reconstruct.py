@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
+import tomllib
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 pytest.importorskip("wetoolkit_driving", reason="driving is not installed")
 pytest.importorskip("PIL", reason="pillow is not installed")
@@ -20,10 +22,11 @@ from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.testing import scenario
 from wetoolkit_driving.types import World
 from wetoolkit_splat.reconstruct import SplatConfig, SplatScenes, looks
+from wetoolkit_splat.render import chosen
 from wetoolkit_splat.testing_driving import sensors, world
 from wetoolkit_splat.train import FitConfig
 
-from wetoolkit.errors import ConfigError, DataError
+from wetoolkit.errors import ConfigError, DataError, PluginError
 from wetoolkit.kinds import SupportsRender
 from wetoolkit.testing.data import ReconstructorContract
 from wetoolkit.types import Ref, Scenario
@@ -140,3 +143,15 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
         made().render(made().reconstruct(given, None, 0), given.world, 0, "CAM_B0", (32, 16))
     with pytest.raises(DataError, match="holds no rig"):
         made(folder=str(FOLDER)).render(made().reconstruct(given, None, 0), given.world, 0, "CAM_F0", (32, 16))
+
+
+def test_the_experiment_for_a_gpu_is_a_config_that_asks_for_one() -> None:
+    table = tomllib.loads((Path(__file__).parents[3] / "docs" / "splat-gpu.toml").read_text())
+    asked = table["reconstructor"]
+    assert asked.pop("use") == "splat"
+    config = SplatConfig(**asked)
+    assert (config.backend, config.fit.degree, config.fit.steps) == ("cuda", 3, 30_000)
+    assert {key: table["dataset"][key] for key in config.settings} == config.settings  # the same town is fitted
+    if not torch.cuda.is_available():
+        with pytest.raises(PluginError, match="no CUDA device"):
+            chosen(config.backend)

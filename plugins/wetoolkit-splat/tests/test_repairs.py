@@ -13,10 +13,13 @@ pytest.importorskip("PIL", reason="pillow is not installed")
 
 from wetoolkit_driving.sensors import Sensors
 from wetoolkit_driving.types import World
-from wetoolkit_splat.clip import Frame
+from wetoolkit_splat.clip import Body, Clip, Frame
 from wetoolkit_splat.depths import guessed
 from wetoolkit_splat.driving import BACKGROUND, GUESSED, Amounts, body_name, clip_of
+from wetoolkit_splat.harmonics import colours
+from wetoolkit_splat.render import Settings, render
 from wetoolkit_splat.repairs import in_time, sharp, steady
+from wetoolkit_splat.testing import orbit, random_gaussians
 from wetoolkit_splat.testing_driving import sensors, world
 from wetoolkit_splat.train import FitConfig, fit
 
@@ -151,3 +154,17 @@ def test_the_background_stays_when_all_else_is_wrong(given: World, seen: Sensors
     clip = clip_of(none, seen, (0, 2), 0, FEW)
     assert list(clip.bodies) == [BACKGROUND]
     assert clip.repairs["agents_never_seen"] == 3
+
+
+def test_wrong_focal_lengths_show_in_held_out_pictures_and_the_gate_says_what_to_check() -> None:
+    """Of a made scene, whose true focal lengths give 3 dB more than those 40 % off."""
+    truth, cameras = random_gaussians(150, 1, terms=1), orbit(8, 48, 32)
+    seen = render(truth, cameras, settings=Settings("cpu")).colour.clamp(0, 1)
+    body = Body(truth.means, colours(truth.sh, torch.zeros(150, 3)).clamp(0, 1))
+    found = {}
+    for factor in (1.0, 1.4):
+        wrong = cameras.intrinsics * torch.tensor([[factor, factor, 1.0], [factor, factor, 1.0], [1, 1, 1]])
+        frames = [Frame("front", float(n), seen[n], cameras.world_to_camera[n], wrong[n]) for n in range(8)]
+        config = FitConfig(steps=60, budget=200, backend="cpu", held_out=4, look_every=60)
+        found[factor] = fit(Clip(tuple(frames), {"all": body}), config, 0).looks[-1]["psnr"]
+    assert found[1.0] > found[1.4] + 3

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import math
+import sys
 import warnings
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from wetoolkit_splat import twin
+from scipy.spatial.transform import Rotation
+from wetoolkit_splat import cuda, twin
 from wetoolkit_splat.harmonics import basis
 from wetoolkit_splat.render import Settings, render
 from wetoolkit_splat.testing import orbit, random_gaussians, random_poses
@@ -174,6 +177,33 @@ def test_wrong_input_says_what_and_where() -> None:
 def test_asking_for_cuda_without_a_device_says_so() -> None:
     with pytest.raises(PluginError, match="no CUDA device"):
         render(random_gaussians(2, 0), orbit(1), settings=Settings(backend="cuda"))
+
+
+def test_what_gsplat_is_given_and_gives_back_is_the_twins_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a GPU: gsplat's signature, answered by the twin from the covariances, colours and means that it is given."""
+
+    def rasterization(*, means, quats, scales, covars, opacities, colors, viewmats, Ks, width, height, backgrounds, **rest):  # type: ignore[no-untyped-def]
+        assert quats is None and scales is None
+        assert rest == {"near_plane": 0.01, "eps2d": 0.3, "render_mode": "RGB+D", "packed": False, "rasterize_mode": "classic"}
+        images = []
+        for c in range(len(viewmats)):
+            variances, axes = torch.linalg.eigh(covars.double())
+            axes = axes * torch.linalg.det(axes)[:, None, None]
+            turns = torch.from_numpy(Rotation.from_matrix(axes.numpy()).as_quat(scalar_first=True))
+            sh, logits = (colors[c, :, None].double() - 0.5) / C0, torch.logit(opacities.double())
+            given = Gaussians(means.double(), turns, variances.log() / 2, logits, sh, torch.zeros(len(means), dtype=torch.int32))
+            one = Cameras(viewmats[c : c + 1].double(), Ks[c : c + 1].double(), width, height)
+            images.append(render(given, one, background=backgrounds[c].double(), settings=TWIN))
+        image = torch.cat([torch.cat([seen.colour, seen.depth[..., None]], -1) for seen in images])
+        return image, torch.cat([seen.alpha for seen in images])[..., None], {}
+
+    monkeypatch.setitem(sys.modules, "gsplat", SimpleNamespace(rasterization=rasterization))
+    monkeypatch.setattr(cuda, "DEVICE", "cpu")
+    scene, cameras, poses = random_gaussians(60, 1, terms=16, groups=3), orbit(2), random_poses(3, 1)
+    skies = torch.tensor([[0.1, 0.2, 0.3], [0.5, 0.4, 0.3]])
+    seen, wanted = (way(scene, cameras, poses, skies) for way in (cuda.render, twin.render))
+    for image in ("colour", "depth", "alpha"):
+        assert torch.allclose(getattr(seen, image).float(), getattr(wanted, image), atol=2e-4), image
 
 
 @pytest.mark.cuda

@@ -3,12 +3,16 @@ beforehand, since harmonics turn with their group."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor
 
 from wetoolkit_splat import twin
 from wetoolkit_splat.harmonics import colours
 from wetoolkit_splat.types import Cameras, Gaussians, Render
+
+DEVICE = "cuda"
 
 
 def world_covariances(gaussians: Gaussians, turns: Tensor) -> Tensor:
@@ -28,9 +32,13 @@ def seen_colours(gaussians: Gaussians, cameras: Cameras, poses: Tensor) -> Tenso
 
 
 def render(gaussians: Gaussians, cameras: Cameras, poses: Tensor, backgrounds: Tensor) -> Render:
-    """As ``wetoolkit_splat.twin.render``, on a GPU, float32."""
+    """As ``wetoolkit_splat.twin.render``, on a GPU, float32. What lies elsewhere is brought there, image and gradients back."""
     from gsplat import rasterization  # type: ignore[import-untyped]
 
+    home = gaussians.means.device
+    gaussians = gaussians.map(lambda tensor: tensor.to(DEVICE))
+    views, intrinsics = cameras.world_to_camera.to(DEVICE), cameras.intrinsics.to(DEVICE)
+    cameras, poses = replace(cameras, world_to_camera=views, intrinsics=intrinsics), poses.to(DEVICE)
     pose = poses[gaussians.groups.long()]
     means = (pose[:, :3, :3] @ gaussians.means[..., None])[..., 0] + pose[:, :3, 3]
     image, alpha, _ = rasterization(
@@ -46,9 +54,9 @@ def render(gaussians: Gaussians, cameras: Cameras, poses: Tensor, backgrounds: T
         height=cameras.height,
         near_plane=twin.NEAR,
         eps2d=twin.BLUR,
-        backgrounds=backgrounds,  # gsplat appends a depth of 0
+        backgrounds=backgrounds.to(DEVICE),  # gsplat appends a depth of 0
         render_mode="RGB+D",
         packed=False,
         rasterize_mode="classic",
     )
-    return Render(colour=image[..., :3], depth=image[..., 3], alpha=alpha[..., 0])
+    return Render(colour=image[..., :3].to(home), depth=image[..., 3].to(home), alpha=alpha[..., 0].to(home))

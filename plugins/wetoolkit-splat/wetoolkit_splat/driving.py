@@ -40,6 +40,7 @@ class Amounts:
     background: int = 25_000
     body: int = 1_500
     shell: int = 4_000
+    total: int = 0  # of all; what is more is taken from the background. 0: no matter
     depths: int = 400_000  # points of the background, and of each body, whose depths pictures are held to
 
 
@@ -201,6 +202,9 @@ def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: 
             repairs["bodies_with_points_on_their_box"] += 1
             own = np.concatenate([own, on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
         bodies[body_name(world, agent)] = _body(own, world, agent, track)
+    if amounts.total:
+        others = sum(len(body.points) for name, body in bodies.items() if name != BACKGROUND)
+        bodies[BACKGROUND] = Body(*_tensors(_thinned(rest, max(FEWEST, amounts.total - others), rng)))
     return Clip(frames, bodies, repairs)
 
 

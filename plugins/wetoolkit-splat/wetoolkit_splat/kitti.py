@@ -26,6 +26,7 @@ HERTZ = 10.0  # nominal; the benchmark's files have no times
 UPRIGHT = np.array([[0.0, 0, 1, 0], [-1, 0, 0, 0], [0, -1, 0, 0], [0, 0, 0, 1]])  # the camera's axes to z up
 REACH, BLOCK, CENSUS = 64, 7, 3  # disparities tried, side of a block, half side of the census window [pixels]
 SAME = 1.0  # pixels that left and right, or neighbours, may disagree by
+CERTAIN = 0.75  # of the mean cost over all disparities: what fits no better is a chance
 FARTHEST = 40.0  # metres; farther, a quarter of a pixel is more than 5 % of the distance
 
 
@@ -52,13 +53,15 @@ def disparity(left: Float, right: Float) -> Float:
     rows, columns = np.mgrid[:height, :width]
     below, at, above = (costs[best + step, rows, columns] for step in (-1, 0, 1))
     found = best + 0.5 * (below - above) / np.maximum(below - 2 * at + above, 1e-3)  # the parabola's lowest point
+    tried = np.minimum(columns + 1, REACH)
+    chance = (costs.sum(0) - 48 * (REACH - tried)) / tried  # the mean cost of those that were tried
     # The right picture's own answer: its pixel x matches the left's x + d.
     back = np.full((REACH, height, width), 48.0, np.float32)
     for d in range(REACH):
         back[d, :, : width - d] = costs[d, :, d:]
     answer = back[1:-1].argmin(0) + 1
     there = np.clip(columns - best, 0, width - 1)
-    agrees = (np.abs(answer[rows, there] - best) <= SAME) & (columns >= best)
+    agrees = (np.abs(answer[rows, there] - best) <= SAME) & (columns >= best) & (at < CERTAIN * chance)
     kept = np.where(agrees, found, 0)
     alone = np.abs(kept - ndimage.median_filter(kept, BLOCK)) > SAME  # a speck, in the sky as a rule
     return np.where(alone, 0, kept).astype(np.float32)

@@ -54,7 +54,7 @@ class SplatConfig(Config):
         default=1, description="what was recorded at every so-many-th step of a window is used: each, or fewer [steps]", ge=1
     )
     folder: str = Field(default="splat-scenes", description="where fitted scenes are kept")
-    fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000), description="how a scene is fitted")
+    fit: FitConfig = Field(default=FitConfig(steps=300, budget=40_000, depth=0.1, flat=0.0), description="how a scene is fitted")
     fit_seed: int = Field(default=0, description="of the fits; scenes do not depend on the seeds of an experiment [1]", ge=0)
     least_psnr: float = Field(default=20.0, description="of held-out pictures; a scene below is refused [dB]", ge=0)
     least_trust: float = Field(
@@ -182,8 +182,9 @@ class SplatScenes:
             )  # fmt: skip
         sensors = dataset.sensors(ref, steps=range(0, scenario.clock.steps, self.config.every))
         whole = (0.0, (scenario.clock.steps - 1) * scenario.clock.dt)
-        points = self.config.fit.budget // 2
-        clip = clip_of(scenario.world, sensors, whole, seed, Amounts(background=points, shell=points // 8))
+        points, budget = self.config.fit.budget // 2, self.config.fit.budget
+        amounts = Amounts(background=points, shell=points // 8, total=budget)  # a crowd of bodies leaves less to the background
+        clip = clip_of(scenario.world, sensors, whole, seed, amounts)
         fitted = fit(
             clip, self.config.fit.model_copy(update={"backend": self.config.backend}), seed, None, folder / "fit.safetensors"
         )
