@@ -8,7 +8,7 @@ learned base policy in closed loop; "on its plan" attacks what that policy did i
 Critical is a frame in which the ego touches somebody or is less than 1.5 s from it, where avoiding that takes 2 m/s^2 at least
 (`miners/criticality`); a drive fails by the PDM score: a collision that is the ego's fault, or off the road. A variant is valid
 where nobody else exceeds the limits of its class, collides or leaves the road, and some plan of the ego has a PDM score above 0.8:
-of attacks as of rules, of what happened, with one try. Rates have 95 % intervals clustered by log; differences of the share of
+of attacks as of rules, of what happened, with one try; that two are alike is not counted. Rates have 95 % intervals clustered by log; differences of the share of
 variants that are valid and critical are paired by scene.
 """
 
@@ -235,6 +235,7 @@ def main() -> None:
     asked.add_argument("--each", type=int, default=3, help="variants of a scene and sort")
     asked.add_argument("--tries", type=int, default=1, help="how often an attack is made before it is given up")
     asked.add_argument("--reacts", action="store_true", help="the others, who attacks included, react in closed loop")
+    asked.add_argument("--others", default="recorded", choices=["generated", "recorded"], help="what those do who do not attack")
     asked.add_argument("--windows", type=int, default=300, help="of the split, for the rate of critical frames in the log itself")
     asked.add_argument("--policies", nargs="*", default=[RECORDED, "pdm-closed", "learned"])
     asked.add_argument("--out", type=Path, default=Path("build/bench/attacks.json"))
@@ -242,8 +243,9 @@ def main() -> None:
     config = DiffusionConfig(
         checkpoint=str(options.model),
         attack=AttackConfig(),
-        plausibility=PlausibilityConfig(tries=options.tries),
+        plausibility=PlausibilityConfig(tries=options.tries, apart=0.0),
         closed_loop=options.reacts,
+        others=options.others,
     )
     part, dataset = Diffusion(config), Minitown(MinitownConfig())
     scenes = [
@@ -259,7 +261,14 @@ def main() -> None:
     for name in [name for name in options.policies if name in policies]:
         rows += table(name, measure(part, name, policies[name], able, options.each))
         facts = {"model": part.model.digest, "split": options.split, "scenes": len(scenes), "attackable": len(able)}
-        facts |= {"log": usual, "windows": options.windows, "reacts": options.reacts, "tries": options.tries, "rows": rows}
+        facts |= {
+            "log": usual,
+            "windows": options.windows,
+            "reacts": options.reacts,
+            "others": options.others,
+            "tries": options.tries,
+            "rows": rows,
+        }
         options.out.parent.mkdir(parents=True, exist_ok=True)
         options.out.write_text(json.dumps(facts, indent=1))
     shown = Table(*rows[0], title=f"{len(able)} of {len(scenes)} scenes of {options.split} in which an attack is possible")

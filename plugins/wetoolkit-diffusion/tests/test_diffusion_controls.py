@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 from pydantic import ValidationError as PydanticError
-from wetoolkit_diffusion.attacks import AttackConfig
+from wetoolkit_diffusion.attacks import AttackConfig, choices
 from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
 from wetoolkit_diffusion.checkpoint import save
 from wetoolkit_diffusion.controls import GoalConfig, begin
@@ -22,7 +22,7 @@ from wetoolkit_diffusion.realism import road
 from wetoolkit_diffusion.settings import PRESETS
 from wetoolkit_diffusion.testing import NOW, SPEC, busy, model, without_lanes
 from wetoolkit_diffusion.tokens import encode
-from wetoolkit_driving.geometry import relative
+from wetoolkit_driving.geometry import compose, relative
 from wetoolkit_driving.testing import SIZES, actor, crossing_world, scene, straight_world
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
 
@@ -164,6 +164,20 @@ def test_manners_order_how_far_everybody_goes() -> None:
     np.testing.assert_allclose(travelled(states, 1), [[0.0], [3.0]])
 
 
+def test_who_fails_to_yield_comes_along_its_lane() -> None:
+    asked = AttackConfig(intents=("fail-to-yield",))
+    for x, found in ((41.75, True), (-60.0, False)):  # on the lane that crosses the ego's, and on no lane that does
+        heading, y = (np.pi / 2, -26.0) if found else (0.0, 0.0)
+        world = crossing_world([actor(x, y, heading, 6.0)], signals=(Signal.GREEN, Signal.RED))
+        tokens = encode(world, NOW, SPEC)
+        options = choices(begin(tokens, world, SPEC, True), tokens, SPEC, asked)
+        assert bool(options) == found
+        for option in options:
+            place = compose(tokens.frame[option.row], np.array([*option.state[:2], 0.0]))
+            assert abs(place[0] - 41.75) < 0.5
+            assert abs(place[1]) < 3.0
+
+
 def test_who_attacks_can_be_named_and_replays_where_the_others_react(checkpoint: Path) -> None:
     world = straight_world([actor(25, 0, 0, 10.0), actor(25, 3.5, 0, 10.0)])
     for how, due in (("replays", Control.REPLAY), ("reacts", Control.EXTERNAL)):
@@ -173,10 +187,21 @@ def test_who_attacks_can_be_named_and_replays_where_the_others_react(checkpoint:
         assert account.scenes[0].world.agents.control.tolist() == [due, Control.EXTERNAL]
 
 
+def test_the_others_can_do_as_recorded(checkpoint: Path) -> None:
+    world = straight_world([actor(25, 0, 0, 10.0), actor(45, 3.5, 0, 10.0), actor(30, 0, 0, 3.0, seen=(40, 100))])
+    attack = AttackConfig(agent="a0", intents=("hard-brake",))
+    part = behaviour(checkpoint, attack=attack, others="recorded", insert=(InsertConfig(where="behind"),))
+    (varied,) = part.vary(scene(world), 1, 0)
+    moved = np.abs(varied.world.agents.pose[:3] - world.agents.pose).max((1, 2)) > 1e-6
+    assert moved.tolist() == [True, False, False]
+    assert "1 others as recorded" in varied.variant and "2 moved" in varied.variant  # who attacks and who was put in
+
+
 @pytest.mark.parametrize(
     ("settings", "one", "other"),
     [
         ({"manners": {}, "copy_goals": {}}, "manners", "copy_goals"),
+        ({"manners": {}, "others": "recorded"}, "manners", 'others = "recorded"'),
         ({"attack": {}, "ego": False}, "attack", "ego = false"),
         ({"density": {"factor": 1.0, "target": 3}}, "density.factor", "density.target"),
         ({"density": {}}, "density.factor", "density.target"),

@@ -90,6 +90,14 @@ def hold_record(hold: Hold, tokens: Tokens, world: World, agents: Sequence[str])
     return replace(hold, given=given, by={**hold.by, **by})
 
 
+def keep_others(hold: Hold, tokens: Tokens, world: World, spec: TokenSpec, but: Sequence[str]) -> Hold:
+    """Hold all that is recorded of whoever was given nothing of its future, some ids left out."""
+    free = ~hold.given[:, spec.now + 1 :].any(1)
+    free &= np.array([row < 0 or world.agents.ids[row] not in but for row in tokens.rows])
+    given = np.where(free[:, None], tokens.valid, hold.given)
+    return replace(hold, given=given, words=(*hold.words, f"{int(free[1:].sum())} others as recorded"))
+
+
 def copy_goals(hold: Hold, tokens: Tokens, spec: TokenSpec, config: CopyConfig, rng: np.random.Generator) -> Hold:
     """Hold the last token of everybody whose record reaches it, moved by a normal draw."""
     drawn, share = rng.normal(size=(len(tokens), 2)), rng.random(len(tokens))
@@ -161,4 +169,7 @@ def ego_way(tokens: Tokens, spec: TokenSpec) -> tuple[Double, Double]:
     return poses(state[None], tokens.frame[:1])[0], state[:, 4]
 
 
-__all__ = ["CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals", "hold_record", "row_of"]
+__all__ = [
+    "CopyConfig", "GoalConfig", "Hold", "aimed", "begin", "copy_goals", "ego_way", "hold_goals", "hold_record", "keep_others",
+    "row_of",
+]  # fmt: skip

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -43,6 +43,9 @@ class DiffusionConfig(Config):
     density: DensityConfig | None = Field(default=None, description="more or fewer road users than recorded")
     manners: MannersConfig | None = Field(default=None, description="how briskly the others go")
     goals: tuple[GoalConfig, ...] = Field(default=(), description="where some are to be, and when")
+    others: Literal["generated", "recorded"] = Field(
+        default="generated", description="what those do to whom no control gives anything of their future"
+    )
     sampler: SamplerConfig = Field(default=SamplerConfig(), description="how noise becomes motion")
     replan: ReplanConfig = Field(default=ReplanConfig(), description="how it plans again in closed loop")
     guidance: GuidanceConfig = Field(default=GuidanceConfig(), description="costs that shape what is generated")
@@ -56,6 +59,7 @@ class DiffusionConfig(Config):
         """Two controls that ask the same thing to be different are an error that names both."""
         pairs = [
             ("manners", "copy_goals", self.manners is not None and self.copy_goals is not None and self.copy_goals.share == 1.0),
+            ("manners", 'others = "recorded"', self.manners is not None and self.others == "recorded"),
             ("attack", "ego = false", self.attack is not None and not self.ego),
         ]  # fmt: skip
         for one, other, both in pairs:
@@ -74,6 +78,7 @@ PRESETS: Mapping[str, Mapping[str, Any]] = {
     "near": {"near": 0.5},
     "intent-attack": _attack(),
     **{intent: _attack(intent) for intent in INTENTS},
+    "others-recorded": {"others": "recorded"},
     "put-in": {"insert": [{}]},
     "put-in-pedestrian": {"insert": [{"kind": "pedestrian", "where": "kerb"}]},
     "put-in-cyclist": {"insert": [{"kind": "bicycle", "where": "crossing"}]},

@@ -13,7 +13,7 @@ from wetoolkit_driving.types import Aim, Bool, Control, Double, Float, World
 from wetoolkit.types import Scene, Situation
 from wetoolkit_diffusion.attacks import attack
 from wetoolkit_diffusion.checkpoint import Model
-from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals, hold_record
+from wetoolkit_diffusion.controls import Hold, begin, copy_goals, hold_goals, hold_record, keep_others
 from wetoolkit_diffusion.diversity import apart, nearest, shared
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
@@ -127,6 +127,9 @@ class Maker:
             hold = with_manners(hold, self.model, tokens, c.manners, c.sampler, rng)
         if hold is not None and c.copy_goals is not None:
             hold = copy_goals(hold, tokens, spec, c.copy_goals, rng)
+        if hold is not None and c.others == "recorded":
+            new = set(world.agents.ids) - set(self.scene.world.agents.ids)
+            hold = keep_others(hold, tokens, world, spec, sorted(new))
         return None if hold is None else Begun(world, tokens, hold)
 
     def _populated(self, rng: np.random.Generator) -> Populated | None:
