@@ -48,7 +48,9 @@ def fastest() -> ModuleType:
         cpu_simd.blend(aligned((1, RECORD)), nothing, nothing, 1, 0, 1, np.zeros(3, np.float32), planes)
     except (ImportError, NotImplementedError, AttributeError, TypeError, NumbaError) as error:
         warnings.warn(
-            f"vectors cannot be compiled here, plain loops are used, 4 times slower: {error}", RuntimeWarning, stacklevel=2
+            f"vectors cannot be compiled here, plain loops are used, 2 to 3 times slower: {error}",
+            RuntimeWarning,
+            stacklevel=2,
         )
         return cpu_plain
     return cpu_simd
