@@ -8,8 +8,8 @@ learned base policy in closed loop; "on its plan" attacks what that policy did i
 Critical is a frame in which the ego touches somebody or is less than 1.5 s from it, where avoiding that takes 2 m/s^2 at least
 (`miners/criticality`); a drive fails by the PDM score: a collision that is the ego's fault, or off the road. A variant is valid
 where nobody else exceeds the limits of its class, collides or leaves the road, and some plan of the ego has a PDM score above 0.8:
-of attacks as of rules, of what happened, with one try; that two are alike is not counted. Rates have 95 % intervals clustered by log; differences of the share of
-variants that are valid and critical are paired by scene.
+of attacks as of rules, of what happened, with one try; that two are alike is not counted. Rates have 95 % intervals clustered by
+log; differences of the share of variants that are valid and critical are paired by scene.
 """
 
 import argparse
