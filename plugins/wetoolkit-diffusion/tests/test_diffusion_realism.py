@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from wetoolkit_diffusion.distributions import FAR, Samples, quantities
 from wetoolkit_diffusion.diversity import apart, ends, shared
+from wetoolkit_diffusion.plausible import breaks_rules
 from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
 from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.testing import NOW, SPEC
@@ -121,3 +122,14 @@ def test_who_enters_on_red_is_found(signal: Signal, runs: bool) -> None:
     assert not found[1, row]
     just = replace(world, signals=np.where(np.arange(world.steps) < NOW + 15, Signal.GREEN, world.signals).astype(np.uint8))
     assert not ran_red(just, NOW, poses[:, :, :20], tokens.frame)[0, row]  # it turned red half a second ago
+
+
+def test_who_runs_a_light_without_need_breaks_the_rules() -> None:
+    red = (Signal.RED, Signal.RED)
+    goes, waits = (crossing_world([actor(5, 0, 0, speed)], signals=red) for speed in (8.0, 0.0))
+    tokens = encode(waits, NOW, SPEC)
+    through = recorded(encode(goes, NOW, SPEC), goes, NOW, 80)[0]
+    futures, nobody = np.stack([through, through * 0.0]), np.zeros((2, len(tokens)), bool)
+    assert breaks_rules(tokens, waits, NOW, futures, nobody).tolist() == [True, False]
+    assert breaks_rules(tokens, waits, NOW, futures, ~nobody).tolist() == [False, False]  # a control told it to
+    assert breaks_rules(tokens, goes, NOW, futures, nobody).tolist() == [False, False]  # the record does it, too

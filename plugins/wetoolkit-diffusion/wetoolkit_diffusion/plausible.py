@@ -20,10 +20,11 @@ from wetoolkit_driving.types import AgentClass, Bool, Double, World
 from wetoolkit.config import Config
 from wetoolkit.types import Situation
 from wetoolkit_diffusion.kinematics import violations
-from wetoolkit_diffusion.realism import collisions, off_road, road
+from wetoolkit_diffusion.realism import collisions, off_road, recorded, road
+from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.tokens import Tokens
 
-REASONS = ("kinematics", "collision", "off_road", "unlikely", "unsolvable")  # besides "alike", which takes two
+REASONS = ("kinematics", "collision", "off_road", "unlikely", "unsolvable")  # besides "red_light", and "alike", which takes two
 PUSHES, ANGLES = (-6.0, -4.0, -2.5, -1.0, 0.0, 1.0, 2.0), (-0.12, -0.04, 0.0, 0.04, 0.12)  # m/s^2, rad
 
 
@@ -33,6 +34,10 @@ class PlausibilityConfig(Config):
     kinematics: bool = Field(default=True, description="nobody exceeds the limits of its class")
     collision: bool = Field(default=True, description="nobody but the ego is run into")
     off_road: bool = Field(default=True, description="no vehicle leaves the road that stays on it in the record")
+    rules: bool = Field(
+        default=True,
+        description="nobody on wheels enters a junction on red who does not in the record; who was told where to be may",
+    )
     solvable: float = Field(
         default=0.8, description="some plan of the ego has a PDM score above this; 0: not asked [1]", ge=0.0, lt=1.0
     )
@@ -80,6 +85,17 @@ def judge(
     return [tuple(name for name in REASONS if found[name][i]) for i in range(n)]
 
 
+def breaks_rules(tokens: Tokens, world: World, now: int, motion: Double, free: Bool) -> Bool:
+    """[n] futures, local poses [n, A, T, 3], in which somebody on wheels enters a junction on red that does not in the record.
+
+    ``free`` [n, A]: rows that no rule binds. The ego's row is looked at by nobody.
+    """
+    truth = recorded(tokens, world, now, motion.shape[2])[0]
+    ran = ran_red(world, now, compose(tokens.frame[:, None], np.concatenate([truth[None], motion])), tokens.frame)  # [1 + n, A]
+    bound = (tokens.rows >= 0) & (tokens.kind != AgentClass.PEDESTRIAN) & ~ran[0]
+    return np.asarray((ran[1:] & bound & ~free).any(1))
+
+
 def best_scores(situations: Sequence[Situation[World]]) -> list[float]:
     """The best PDM score of any plan tried in each situation."""
     if not situations:
@@ -92,4 +108,4 @@ def best_scores(situations: Sequence[Situation[World]]) -> list[float]:
     return [float(row.max()) for row in scores.total]
 
 
-__all__ = ["REASONS", "PlausibilityConfig", "Verdict", "best_scores", "judge"]
+__all__ = ["REASONS", "PlausibilityConfig", "Verdict", "best_scores", "breaks_rules", "judge"]

@@ -18,7 +18,7 @@ from wetoolkit_diffusion.diversity import apart, nearest, shared
 from wetoolkit_diffusion.generate import Request, generate, motions
 from wetoolkit_diffusion.likely import excess
 from wetoolkit_diffusion.manners import with_manners
-from wetoolkit_diffusion.plausible import Verdict, best_scores, judge
+from wetoolkit_diffusion.plausible import Verdict, best_scores, breaks_rules, judge
 from wetoolkit_diffusion.populate import Populated, insert, thicken
 from wetoolkit_diffusion.react import aims_of
 from wetoolkit_diffusion.rewriting import keep_record, leaves_in_record, made_rows, record_on, rewritten
@@ -157,6 +157,10 @@ class Maker:
         motion = np.stack([variant.motion for variant in found])
         reasons = judge(tokens, world, motion, made, c, leaves)
         scores, costs = [float("nan")] * len(found), np.full(len(found), np.nan)
+        if c.rules:
+            told_so = np.stack([variant.hold.given[:, self.model.spec.now + 1 :].any(1) for variant in found])  # [n, A]
+            broken = breaks_rules(tokens, world, now, motion, told_so | ~made)
+            reasons = [(*why, "red_light") if red else why for why, red in zip(reasons, broken, strict=True)]
         if c.unlikely:
             costs = excess(self.model, tokens, np.stack([variant.state for variant in found]), made)
             reasons = [(*why, "unlikely") if cost > c.unlikely else why for why, cost in zip(reasons, costs, strict=True)]
