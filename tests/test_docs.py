@@ -88,7 +88,10 @@ def test_the_plugin_of_the_docs_works_as_installed(tmp_path: Path) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text)
     install(tmp_path)
-    script = "\n".join(text for _, _, text in blocks(page, "run"))
+    script = "\n".join(text for language, _, text in blocks(page, "run") if language == "bash")
+    for language, _, text in blocks(page, "run"):
+        if language == "python":
+            execute(text, tmp_path, language)
     plugins = ",".join(["wetoolkit", "wetoolkit-driving", "wetoolkit-cautious"])
     done = execute(script, tmp_path, PYTHONPATH=str(tmp_path), WETOOLKIT_PLUGINS=plugins)
     assert "deceleration" in done.stdout

@@ -10,7 +10,7 @@ from __future__ import annotations
 import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from pydantic import Field
@@ -294,8 +294,8 @@ class ToySimulator:
     def __init__(self, config: ToySimulatorConfig, renderers: Mapping[Step, SupportsRender] | None = None) -> None:
         self.config, self.renderers = config, dict(renderers or {})
 
-    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> ToySimulator:
-        return ToySimulator(self.config, renderers)
+    def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> Self:
+        return type(self)(self.config, renderers)
 
     def rollout(
         self, scenes: Sequence[Scene[ToyWorld]], policy: Policy[ToyWorld], seeds: Sequence[int], horizon: float | None = None

@@ -68,6 +68,8 @@ class Maker:
         tokens = encode(self.scene.world, self.scene.clock.now, self.model.spec)
         for attempt in range(self.config.plausibility.tries):
             wanted = [index for index in range(count) if index not in kept]
+            if not wanted:
+                break
             made = self._attempt(tokens, wanted, attempt)
             rejected.update({IMPOSSIBLE: len(wanted) - len(made)})
             for variant in made:
