@@ -73,7 +73,7 @@ lint: install  ## ruff, mypy --strict on the core, import-linter, current schema
 	$(BIN)/lint-imports
 	$(BIN)/wetool schemas --check
 
-LONG := loop diffusion worth behaviour_real react attacks trust
+LONG := loop diffusion worth behaviour_real react attacks trust splat_views
 
 bench: install  ## ratios of everything that must be fast
 	for file in $(filter-out $(LONG:%=tests/benchmarks/bench_%.py),$(wildcard tests/benchmarks/bench_*.py)); do $(BIN)/python $$file || exit 1; done
@@ -100,7 +100,7 @@ bench-diffusion: install  ## realism, controls and speed of behaviour/diffusion;
 	$(BIN)/python tests/benchmarks/bench_diffusion.py
 
 bench-attacks: install  ## what attacks, perturbations and the log do to policies in closed loop (build/bench/attacks.json)
-	$(BIN)/python tests/benchmarks/bench_attacks.py
+	$(BIN)/python tests/benchmarks/bench_attacks.py $(ARGS)
 
 bench-react: install  ## the model of traffic in closed loop: steps, cold and warm (build/bench/react.json)
 	$(BIN)/python tests/benchmarks/bench_react.py
@@ -113,6 +113,12 @@ bench-worth: install  ## the loop with learned, rule-based and no variants, five
 
 bench-pictures: install  ## what pictures cost: compressing, decoding, experience (build/bench/pictures.json)
 	$(BIN)/python tests/benchmarks/bench_pictures.py
+
+bench-camera: install  ## what the camera policy costs a picture, forward and backward (build/bench/camera.json)
+	$(BIN)/python tests/benchmarks/bench_camera.py
+
+bench-splat-views: install  ## what a fitted scene is worth by distance off the path, and on KITTI (build/bench/splat_views.json)
+	$(BIN)/python tests/benchmarks/bench_splat_views.py
 
 bench-trust: install  ## how well a render's trust tells its errors, on unseen towns (build/bench/trust.json)
 	$(BIN)/python tests/benchmarks/bench_trust.py
