@@ -59,6 +59,8 @@ def test_points_are_thinned_to_the_amounts(tmp_path: Path) -> None:
     assert [len(body.points) for body in clip.bodies.values()] == [50, 160, 160, 150]
     within = clip_of(given, sensors(tmp_path, given), (0, 1), 0, Amounts(background=500, body=160, shell=0, total=800))
     assert [len(body.points) for body in within.bodies.values()] == [800 - 470, 160, 160, 150]  # a crowd fits into the budget
+    crowd = clip_of(given, sensors(tmp_path, given), (0, 1), 0, Amounts(background=500, body=160, shell=0, total=400))
+    assert [len(body.points) for body in crowd.bodies.values()] == [400 - 299, 102, 102, 95]
 
 
 def test_what_is_missing_is_named(tmp_path: Path) -> None:

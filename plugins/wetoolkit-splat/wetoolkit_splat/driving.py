@@ -8,7 +8,7 @@ on in a picture of about their time.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -40,7 +40,7 @@ class Amounts:
     background: int = 25_000
     body: int = 1_500
     shell: int = 4_000
-    total: int = 0  # of all; what is more is taken from the background. 0: no matter
+    total: int = 0  # of all; what is more is taken from the background and, of a crowd, from every body. 0: no matter
     depths: int = 400_000  # points of the background, and of each body, whose depths pictures are held to
 
 
@@ -203,9 +203,24 @@ def clip_of(world: World, sensors: Sensors, seconds: tuple[float, float], seed: 
             own = np.concatenate([own, on_box(world.agents.size[agent].astype(np.float64), FEWEST - len(own), rng)])
         bodies[body_name(world, agent)] = _body(own, world, agent, track)
     if amounts.total:
-        others = sum(len(body.points) for name, body in bodies.items() if name != BACKGROUND)
-        bodies[BACKGROUND] = Body(*_tensors(_thinned(rest, max(FEWEST, amounts.total - others), rng)))
+        bodies = _within(bodies, amounts.total, rng)
     return Clip(frames, bodies, repairs)
+
+
+def _within(bodies: Mapping[str, Body], total: int, rng: np.random.Generator) -> dict[str, Body]:
+    """At most ``total`` points: a crowd is thinned to three quarters of them, each body alike, the background gets the rest."""
+    others = sum(len(body.points) for name, body in bodies.items() if name != BACKGROUND)
+    if others + len(bodies[BACKGROUND].points) <= total:
+        return dict(bodies)
+    share = min(1.0, 3 * total / 4 / max(others, 1))
+    kept = {name: int(share * len(body.points)) for name, body in bodies.items() if name != BACKGROUND}
+    kept[BACKGROUND] = total - sum(kept.values())
+
+    def thinned(body: Body, most: int) -> Body:
+        rows = _thinned(np.arange(len(body.points)), max(most, 1), rng)
+        return replace(body, points=body.points[rows], colours=body.colours[rows])
+
+    return {name: thinned(body, kept[name]) for name, body in bodies.items()}
 
 
 def _tensors(points: Double) -> tuple[torch.Tensor, torch.Tensor]:
