@@ -108,8 +108,8 @@ def test_training_learns_resumes_and_is_seeded(tmp_path: Path) -> None:
 
 def test_a_trained_model_is_nearer_than_going_on() -> None:
     scenes = drives(32)
-    trained, about = fit(scenes, SPEC, SIZE, TrainingConfig(steps=200, batch=6, rate=5e-3, average=0.9), 1)
-    assert about["steps"] == 200
+    trained, about = fit(scenes, SPEC, SIZE, TrainingConfig(steps=300, batch=6, rate=5e-3, average=0.9), 1)
+    assert about["steps"] == 300
     found = generate(trained, [request(scene, (0, 1, 2, 3)) for scene in scenes[:8]], SamplerConfig(steps=6))
     best, straight = [], []
     for scene, states in zip(scenes[:8], found, strict=True):
