@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import replace
 from typing import Any, Self
 
@@ -295,7 +296,9 @@ class ToySimulator:
         self.config, self.renderers = config, dict(renderers or {})
 
     def with_renderers(self, renderers: Mapping[Step, SupportsRender]) -> Self:
-        return type(self)(self.config, renderers)
+        twin = copy(self)  # a subclass may be built otherwise
+        twin.renderers = dict(renderers)
+        return twin
 
     def rollout(
         self, scenes: Sequence[Scene[ToyWorld]], policy: Policy[ToyWorld], seeds: Sequence[int], horizon: float | None = None
