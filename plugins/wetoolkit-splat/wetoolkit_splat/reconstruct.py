@@ -132,14 +132,14 @@ class SplatScenes:
     def _admit(self, scenario: Scenario[World], folder: Path) -> None:
         """``DataError`` for a scene that is not good enough, with its figures."""
         facts, config = json.loads((folder / LOOK).read_text()), self.config
-        if facts.get("psnr", np.inf) < config.least_psnr:
+        if not facts.get("psnr", np.inf) >= config.least_psnr:  # NaN is refused, too
             raise DataError(
                 f"held-out pictures of the fitted scene have {facts['psnr']:.1f} dB, at least {config.least_psnr} are asked for",
                 file=folder, scenario=scenario.id,
                 way_out="raise fit.steps or fit.budget, or lower least_psnr; where all scenes are bad, check intrinsics and clocks",
             )  # fmt: skip
         for where in ("trust on the path", "trust 1 m aside"):
-            if facts.get(where, 1.0) < config.least_trust:
+            if not facts.get(where, 1.0) >= config.least_trust:
                 raise DataError(
                     f"{where} is {facts[where]:.2f} (mean over pixels), at least {config.least_trust} is asked for",
                     file=folder, scenario=scenario.id, way_out="raise fit.steps, use more pictures, or lower least_trust",
