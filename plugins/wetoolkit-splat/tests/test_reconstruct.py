@@ -136,6 +136,14 @@ def test_scenes_are_fitted_once_and_bad_ones_are_refused() -> None:
     assert 0 < looks(made().config)[name]["trust 1 m aside"] <= 1
     with pytest.raises(DataError, match=r"trust on the path is 0\.\d\d .* at least 1"):
         made(least_trust=1.0).reconstruct(given, None, 0)
+    look = FOLDER / "scenes" / name / "look.json"
+    good = look.read_text()
+    try:
+        look.write_text('{"psnr": NaN}')
+        with pytest.raises(DataError, match="nan dB"):
+            made().reconstruct(given, None, 0)
+    finally:
+        look.write_text(good)
     with pytest.raises(ConfigError, match="not that of the scenario"):
         other = replace(given, lineage=replace(given.lineage, dataset="another"))
         made(folder=str(FOLDER / "elsewhere")).reconstruct(other, None, 0)
