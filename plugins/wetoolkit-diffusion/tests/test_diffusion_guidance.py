@@ -56,8 +56,10 @@ def test_who_drives_is_put_back_to_the_nearest_way_and_who_walks_is_not() -> Non
         tokens.frame,
     )[:, SPEC.now + 1 :]
     row = tokens.rows.tolist().index(0)
-    assert off_road(road(world.map), poses(wide[0].numpy(), tokens.frame)[None, :, 3:], tokens.frame, 1)[0, row]
-    assert not off_road(road(world.map), in_world[None], tokens.frame, 1)[0, row]
+    assert off_road(road(world.map), poses(wide[0].numpy(), tokens.frame)[None, :, 3:], tokens.frame, tokens.frame[0, :2], 1)[
+        0, row
+    ]
+    assert not off_road(road(world.map), in_world[None], tokens.frame, tokens.frame[0, :2], 1)[0, row]
     walker = tokens.kind == AgentClass.PEDESTRIAN
     assert torch.equal(found[0, walker], wide[0, walker, :, :2])
     near = rerouted(wide[..., :2], batch, GuidanceConfig(back=0.5))
