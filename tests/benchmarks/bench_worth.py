@@ -45,8 +45,8 @@ from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "attack-all", "attack-mix")
-PUT_IN = (("pedestrian", "kerb", "jaywalk"), ("bicycle", "crossing", "crossing-cyclist"), ("vehicle", "adjacent", "cut-in"))
+ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "near-attack")
+NEAR = 0.3  # noise level from which the record is taken up: what happened happens again, a little otherwise
 MEASURES = {**OF_LOOP, ("closed", "rare", "score"): "closed rare score", ("closed", "rare", "ep"): "closed rare progress"}
 
 
@@ -73,20 +73,16 @@ def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
     n, few, many = options.variants, options.failures, options.failures * (1 + options.variants)
     learned = {"use": "diffusion", "count": n, "checkpoint": str(options.model.resolve())}
     attack = {**learned, "attack": {}, "others": "recorded"}
-    put_in = [
-        {**attack, "insert": [{"kind": kind, "where": where}], "attack": {"intents": [intent]}, "count": max(1, n // 4)}
-        for kind, where, intent in PUT_IN
-    ]
+    near = {**learned, "near": NEAR}
     return {
         "logged": ([], few),
         "more-logs": ([], many),
         "perturb": ([{"use": "perturb", "count": n}], few),
         "idm": ([{"use": "idm", "count": n}], few),
         "resampled": ([learned], few),
-        "near": ([{**learned, "near": 0.5}], few),
-        "attack": ([attack], few),
-        "attack-all": ([{**attack, "others": "generated"}], few),
-        "attack-mix": ([*put_in, attack], few),
+        "near": ([near], few),
+        "attack": ([attack, near], few),
+        "near-attack": ([{**attack, "count": n // 2}, near], few),
     }
 
 
