@@ -9,7 +9,7 @@ import pytest
 from wetoolkit_diffusion.distributions import FAR, Samples, quantities
 from wetoolkit_diffusion.diversity import apart, ends, shared
 from wetoolkit_diffusion.plausible import breaks_rules
-from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
+from wetoolkit_diffusion.realism import KNOWN, Tally, going_straight, judge, off_road, recorded, road, rows
 from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.testing import NOW, SPEC
 from wetoolkit_diffusion.tokens import encode
@@ -65,6 +65,26 @@ def test_rates_count_what_happens() -> None:
     assert tally.values["vehicle", "off_road"][1 - at] == 0.0
     assert tally.values["vehicle", "violation"][at] >= 0.5
     assert tally.values["vehicle", "violation"][1 - at] == 0.0
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_who_leaves_the_road_sideways_is_counted_as_far_as_the_map_is_known(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    world = straight_world([actor(0, 0, 0, 5.0)])
+    area, ego, frame = road(world.map), np.zeros(2), np.zeros((40, 3))
+    left, bottom, right, top = area.bounds
+    x = rng.uniform(max(left, -KNOWN) + 2.0, min(right, KNOWN) - 2.0, 40)
+    out = rng.uniform(0.05, 20.0, 40) * rng.choice([-1.0, 1.0], 40)  # metres beyond the edge
+    places = np.stack([x, np.where(out > 0, top + out, bottom + out), 0 * x], -1)  # [40, 3]
+    frame[:, 0], frame[:, 1] = x, (top + bottom) / 2
+    poses = np.repeat(frame[None, :, None], 20, 2)
+    assert not off_road(area, poses, frame, ego).any()
+    poses[0, :, rng.integers(0, 4) * 5 + 4] = places
+    known = np.hypot(*places[:, :2].T) <= KNOWN
+    assert known.sum() > 30
+    np.testing.assert_array_equal(off_road(area, poses, frame, ego)[0], known)
+    away = ego + np.array([right + KNOWN + 100.0, 0.0])  # nothing is known there
+    assert not off_road(area, poses, frame, away).any()
 
 
 def test_quantities_are_those_of_the_motion() -> None:

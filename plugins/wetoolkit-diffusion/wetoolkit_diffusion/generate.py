@@ -104,9 +104,10 @@ def _steered(
     free = scene["known"] & ~given
     told = given & free.any(-1, keepdim=True)
     told[..., : spec.now + 1] = False
-    wanted = guided(state, scene, free | told, guidance, spec.period, shy)
+    movable = free | told  # the sampler puts given tokens back
+    wanted = guided(state, scene, movable, guidance, spec, shy)
     against = (told & ((wanted - state)[..., :2].norm(dim=-1) > AGAINST)).any(-1, keepdim=True)  # [B, A, 1]
-    return guided(state, scene, free & ~against, guidance, spec.period, shy) if against.any() else wanted
+    return guided(state, scene, movable & ~against, guidance, spec, shy) if against.any() else wanted
 
 
 def _padded(array: Float | Bool | None, size: int) -> Tensor:

@@ -33,7 +33,9 @@ class PlausibilityConfig(Config):
 
     kinematics: bool = Field(default=True, description="nobody exceeds the limits of its class")
     collision: bool = Field(default=True, description="nobody but the ego is run into")
-    off_road: bool = Field(default=True, description="no vehicle leaves the road that stays on it in the record")
+    off_road: bool = Field(
+        default=True, description="no vehicle leaves the road, where the map is known, that stays on it in the record"
+    )
     rules: bool = Field(
         default=True,
         description="nobody on wheels enters a junction on red who does not in the record; who was told where to be may",
@@ -81,7 +83,7 @@ def judge(
         found["collision"] = met[:, others[1:]].any(1)
     if config.off_road and world.map.lanes:
         drives = others & (tokens.kind == AgentClass.VEHICLE) & ~logged
-        found["off_road"] = off_road(road(world.map), full, tokens.frame)[:, drives].any(1)
+        found["off_road"] = off_road(road(world.map), full, tokens.frame, tokens.frame[0, :2])[:, drives].any(1)
     return [tuple(name for name in REASONS if found[name][i]) for i in range(n)]
 
 

@@ -2,7 +2,9 @@
 
 An agent counts where its whole future is recorded. Errors are the smallest over the samples of the mean (minADE) and of the last
 (minFDE) distance; rates are means over the samples. A collision is one that an agent has with anybody of its own sample, and did
-not have at the present already. Who begins off the road, or walks, cannot leave it. APD is the mean distance, pair by pair of
+not have at the present already. Who begins off the road, or walks, cannot leave it, and nobody is asked about beyond ``KNOWN``
+metres from where the ego is at the present: maps are cut round about it, and what is not in the map there is not known to be
+no road. That holds for the log, for every generator and for the filter alike. APD is the mean distance, pair by pair of
 samples, of where they end; who ``differs`` has two samples that end more than 2 m apart.
 """
 
@@ -30,6 +32,7 @@ ROAD = (
 NAMES = ("minADE", "minFDE", "collision", "off_road", "violation", "red_light", "APD", "differs")
 METRES = ("minADE", "minFDE", "APD")
 LEAVE = 0.5  # metres beyond the road's edge that a centre may be
+KNOWN = 120.0  # metres: the readers of data sets keep the map at least so far around the ego at the present
 
 
 @dataclass
@@ -78,7 +81,7 @@ def judge(tokens: Tokens, world: World, now: int, motion: Double, tally: Tally, 
     poses = compose(tokens.frame[:, None], motion)  # [n, A, T, 3] in the world
     hits = collisions(poses, tokens.frame, tokens.size)
     area = road(world.map)
-    off = off_road(area, poses, tokens.frame)
+    off = off_road(area, poses, tokens.frame, tokens.frame[0, :2])
     bad = np.stack([violations(one, tokens.kind, tokens.velocity.astype(np.float64)).any(-1) for one in motion])
     found = {
         "minADE": away.mean(2).min(0), "minFDE": away[..., -1].min(0), "collision": hits.mean(0), "off_road": off.mean(0),
@@ -130,9 +133,11 @@ def _inside(area: shapely.Geometry, points: Double) -> Bool:
     return np.asarray(shapely.contains_xy(area, points[..., 0], points[..., 1]))
 
 
-def off_road(area: shapely.Geometry, poses: Double, frame: Double, every: int = 5) -> Bool:
-    """Whether agents [n, A] that begin on the road leave it in poses [n, A, T, 3]."""
-    return np.asarray(~_inside(area, poses[:, :, every - 1 :: every, :2]).all(2) & _inside(area, frame[:, :2]))
+def off_road(area: shapely.Geometry, poses: Double, frame: Double, ego: Double, every: int = 5) -> Bool:
+    """Whether agents [n, A] that begin on the road leave it in poses [n, A, T, 3] where the map is known: near the ``ego`` [2]."""
+    places = poses[:, :, every - 1 :: every, :2]
+    known = np.hypot(*np.moveaxis(places - ego, -1, 0)) <= KNOWN
+    return np.asarray((known & ~_inside(area, places)).any(2) & _inside(area, frame[:, :2]))
 
 
 def rows(tables: Mapping[str, Tally], seed: int = 0) -> list[dict[str, object]]:
@@ -147,4 +152,4 @@ def rows(tables: Mapping[str, Tally], seed: int = 0) -> list[dict[str, object]]:
     return out
 
 
-__all__ = ["NAMES", "Tally", "collisions", "going_straight", "judge", "off_road", "recorded", "road", "rows"]
+__all__ = ["KNOWN", "NAMES", "Tally", "collisions", "going_straight", "judge", "off_road", "recorded", "road", "rows"]

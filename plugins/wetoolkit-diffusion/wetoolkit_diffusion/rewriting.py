@@ -55,7 +55,7 @@ def leaves_in_record(tokens: Tokens, world: World, now: int, steps: int) -> Bool
     pose = np.where(there[..., None], pose, tokens.frame[1:, None])
     if pose.shape[1] == 0 or not world.map.lanes:
         return np.zeros(len(tokens), bool)
-    return np.concatenate([[False], off_road(road(world.map), pose[None], tokens.frame[1:])[0]])
+    return np.concatenate([[False], off_road(road(world.map), pose[None], tokens.frame[1:], tokens.frame[0, :2])[0]])
 
 
 def rewritten(world: World, now: int, tokens: Tokens, motion: Double, made: Bool, closed_loop: bool) -> World:
