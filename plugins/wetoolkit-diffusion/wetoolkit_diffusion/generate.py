@@ -12,6 +12,7 @@ from torch import Tensor
 from wetoolkit_driving.types import Bool, Double, Float
 
 from wetoolkit_diffusion.batch import collate, going_on, real, units
+from wetoolkit_diffusion.bending import bent
 from wetoolkit_diffusion.checkpoint import Model
 from wetoolkit_diffusion.guidance import GuidanceConfig, guided
 from wetoolkit_diffusion.kinematics import decode
@@ -99,12 +100,12 @@ def _sampled(
 def _steered(
     state: Tensor, scene: Mapping[str, Tensor], given: Tensor, guidance: GuidanceConfig, spec: TokenSpec, shy: bool
 ) -> Tensor:
-    """Token states [B, A, K, CHANNELS] as ``guided``. Whoever has a token ``given`` [B, A, K] in its future that the lanes or the
-    others would have elsewhere is left alone, and the others wait for it: a path that is steered up to there would leap to it."""
+    """Token states [B, A, K, CHANNELS] ``bent`` to what is ``given`` [B, A, K] and ``guided``. Whoever is told to be where the lanes
+    or the others would not have it is left alone, and the others wait for it: steered, it would leap to that token."""
     free = scene["known"] & ~given
     told = given & free.any(-1, keepdim=True)
     told[..., : spec.now + 1] = False
-    movable = free | told  # the sampler puts given tokens back
+    state, movable = bent(state, scene, told, spec), free | told  # the sampler puts given tokens back
     wanted = guided(state, scene, movable, guidance, spec, shy)
     against = (told & ((wanted - state)[..., :2].norm(dim=-1) > AGAINST)).any(-1, keepdim=True)  # [B, A, 1]
     return guided(state, scene, movable & ~against, guidance, spec, shy) if against.any() else wanted
