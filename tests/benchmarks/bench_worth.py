@@ -45,7 +45,7 @@ from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "near-attack")
+ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "attack-perturb")
 NEAR = 0.3  # noise level from which the record is taken up: what happened happens again, a little otherwise
 MEASURES = {**OF_LOOP, ("closed", "rare", "score"): "closed rare score", ("closed", "rare", "ep"): "closed rare progress"}
 
@@ -81,8 +81,8 @@ def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
         "idm": ([{"use": "idm", "count": n}], few),
         "resampled": ([learned], few),
         "near": ([near], few),
-        "attack": ([attack, near], few),
-        "near-attack": ([{**attack, "count": n // 2}, near], few),
+        "attack": ([attack], few),
+        "attack-perturb": ([{**attack, "count": n // 2}, {"use": "perturb", "count": n}], few),
     }
 
 
