@@ -5,20 +5,21 @@
     ... --seeds 10 --set splits.rare=val-rare splits.common=val-common dataset.val_staged=200      # to try settings out
 
 All arms of a seed share its base policy, its mined failures and its scenes; they differ in what is made of the scenes. Every arm
-learns from equally many frames: ``steps`` batches of 64, 48 of them from rollouts and 16 from the log. Where it has variants it has
-exactly ``variants`` of each scene beside the scene as logged; what is rejected is made up for by the arm's next behaviour, at last
-by the scene as logged. The arm ``logged`` has no variants, so its frames come up the oftener (the policy takes its likeliest plan, so
-rolling a scene out again would repeat them); ``more-logs`` has as many further failures in their place, which variants are to save.
+learns from equally many frames: ``steps`` batches of 64, 48 of them from rollouts and 16 from the log. Where it has variants it
+has exactly ``variants`` of each scene beside the scene as logged; what is rejected is made up for by the arm's next behaviour, at
+last by the scene as logged. The arm ``logged`` has no variants, so its frames come up the oftener (the policy takes its likeliest
+plan, so rolling a scene out again would repeat them); ``more-logs`` has as many further failures in their place, which variants
+are to save.
 
-In all arms only rollout frames with something to learn are learned from (World Engine's filter: a good plan was there and a bad one
-taken), and variants are made of the scene with what the base policy does in it as the record of the ego (``vary.foresee``): an
-attack on where the ego was recorded misses a policy that drives elsewhere. Both were chosen on val-rare (docs/log.md).
+In all arms only rollout frames with something to learn are learned from (World Engine's filter: a good plan was there and a bad
+one taken), and variants are made of the scene with what the base policy does in it as the record of the ego (``vary.foresee``):
+an attack on where the ego was recorded misses a policy that drives elsewhere. Both were chosen on val-rare (docs/log.md).
 
 Runs resume, so several processes may share the seeds between them, each with its own ``--out``; the same command for all seeds
 then reads what they did. Tables (build/bench/worth.{json,md}): measures of each arm and seed; every arm against ``logged`` and
-``perturb``, paired over the scenes within each seed, and over scenes and seeds (clustered by log: all differences of one scene change sign
-together), Holm-adjusted; the t-interval and t-test over the seeds; what was learned from; success by the label of the scene. No log
-of the test splits may be among those the model was trained on.
+``perturb``, paired over the scenes within each seed, and over scenes and seeds (clustered by log: all differences of one scene
+change sign together), Holm-adjusted; the t-interval and t-test over the seeds; what was learned from; success by the label of the
+scene. No log of the test splits may be among those the model was trained on.
 """
 
 from __future__ import annotations
