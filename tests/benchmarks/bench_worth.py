@@ -261,7 +261,7 @@ def markdown(outcomes: pl.DataFrame, learned: Sequence[Mapping[str, Any]]) -> st
 def by_label(outcomes: pl.DataFrame) -> list[str]:
     """Closed rare success in percent by the label of the scene, over all seeds."""
     rare = outcomes.filter((pl.col("mode") == "closed") & (pl.col("split") == "rare"), pl.col("error") == "")
-    table = rare.group_by("label", "policy").agg(pl.len(), 100.0 * pl.col("success").cast(pl.Float64).mean())
+    table = rare.group_by("label", "policy").agg(pl.len(), pl.col("success").cast(pl.Float64).mean() * 100.0)
     policies = outcomes["policy"].unique(maintain_order=True).to_list()
     found = {(row["label"], row["policy"]): row for row in table.iter_rows(named=True)}
     lines = ["| label | scenes x seeds | " + " | ".join(policies) + " |", "|---" * (len(policies) + 2) + "|"]
