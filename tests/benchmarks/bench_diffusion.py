@@ -3,8 +3,8 @@
     make bench-diffusion                       # trains a model first where build/bench/diffusion.safetensors is absent (25 minutes)
     python tests/benchmarks/bench_diffusion.py --model FILE --scenes 60 --variants 40
 
-Prints tables with 95 % intervals (clustered by log) and writes build/bench/diffusion.json. Errors are the smallest of 8 samples;
-the reference is constant velocity, the yardstick of the rates the log's own.
+Prints tables with 95 % intervals (clustered by log), what was asked beside what was found, and writes build/bench/diffusion.json.
+Errors are the smallest of 8 samples; the reference is constant velocity, the yardstick of the rates the log's own.
 """
 
 import argparse
@@ -30,9 +30,10 @@ from wetoolkit_diffusion.generate import Request, generate, motions, past
 from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.plausible import PlausibilityConfig, best_scores
-from wetoolkit_diffusion.plausible import judge as verdicts
+from wetoolkit_diffusion.plausible import judge as reasons
 from wetoolkit_diffusion.realism import Tally, collisions, going_straight, judge, recorded, rows
 from wetoolkit_diffusion.tokens import Tokens, encode
+from wetoolkit_diffusion.verdict import verdicts
 from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.pdm.closed import PdmClosed, PdmClosedConfig
 from wetoolkit_driving.reconstruct import Replay, ReplayConfig
@@ -66,9 +67,9 @@ def spread(items: Any, count: int) -> list[Any]:
 
 def realism(
     model: Model, file: Path, refs: list[Any], dataset: Minitown, kept_of: int
-) -> tuple[list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
-    """Tables of errors, rates and spreads, and of distances between distributions; and how many were delivered of the first
-    ``kept_of`` scenes. The ego of `idm` is driven by pdm-closed, that of `perturb` as recorded."""
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]], dict[str, Any]]:
+    """Tables of errors, rates and spreads, of distances between distributions and of what was asked; and how many were delivered of
+    the first ``kept_of`` scenes. The ego of `idm` is driven by pdm-closed, that of `perturb` as recorded."""
     names = [*GENERATORS, *([DELIVERED] if kept_of else [])]
     tallies, samples = {name: Tally() for name in names}, {name: Samples() for name in names}
     part, asked, kept, rejected = Diffusion(DiffusionConfig(checkpoint=str(file))), 0, 0, Counter[str]()
@@ -93,7 +94,7 @@ def realism(
         for (kind, quantity), distance in sorted(samples[name].distances(samples["log"]).items())
         if name != "log"
     ]
-    return rows(tallies), away, {"asked": asked, "kept": kept, "rejected": dict(rejected)}
+    return rows(tallies), away, verdicts(tallies), {"asked": asked, "kept": kept, "rejected": dict(rejected)}
 
 
 def drawn(model: Model, tokens: Tokens) -> dict[str, Any]:
@@ -167,7 +168,7 @@ def bent(model: Model, scenes: list[Scene[World]], each: int, perturbed: bool) -
         asked += len(variants)
         for variant in variants:
             motion, there = recorded(tokens, variant.world, now, STEPS)
-            (why,) = verdicts(tokens, scene.world, motion[None], there, config, there & False)
+            (why,) = reasons(tokens, scene.world, motion[None], there, config, there & False)
             if not why and best_scores([Situation(variant.id, variant.log, variant.world, now)])[0] <= config.solvable:
                 why = ("unsolvable",)
             rejected.update(why if perturbed else ())
@@ -229,11 +230,12 @@ def main() -> None:
     options = asked.parse_args()
     model, dataset = trained(options.model, options.minutes), Minitown(MinitownConfig())
     refs = dataset.index(options.split)
-    numbers, away, delivered = realism(model, options.model, spread(refs, options.scenes), dataset, options.delivered)
+    numbers, away, asked_for, delivered = realism(model, options.model, spread(refs, options.scenes), dataset, options.delivered)
     kept = controls(options.model, spread(refs, options.variants), dataset, 4) if options.variants else []
     took = speed(model, dataset)
     show(f"realism on {options.split}, {options.scenes} scenes", numbers)
     show("Wasserstein distance to the log", away)
+    show("what is asked of the model as it draws", asked_for)
     if delivered["asked"]:
         show("delivered", [delivered])
     if kept:
@@ -241,7 +243,14 @@ def main() -> None:
     show("8 variants of 24 road users", [took])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"model": model.digest, "training": dict(model.about or {}), "split": options.split, "scenes": options.scenes}
-    found = {"realism": numbers, "delivered": delivered, "distances": away, "controls": kept, "seconds": took}
+    found = {
+        "realism": numbers,
+        "verdicts": asked_for,
+        "delivered": delivered,
+        "distances": away,
+        "controls": kept,
+        "seconds": took,
+    }
     options.out.write_text(json.dumps({**facts, **found}, indent=1))
 
 
