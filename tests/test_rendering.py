@@ -58,8 +58,8 @@ def session(folder: Path) -> Session:
 
 
 def cell(sheet: Image.Image, row: int, column: int) -> np.ndarray:
-    """[H, W, 3] of one picture in a sheet."""
-    left, top = SIDE + column * (W + 4), HEAD + row * (H + 4)
+    """[H, W, 3] of one picture in a sheet of four rows."""
+    left, top = SIDE + column * (W + 4), sheet.height - (4 - row) * (H + 4)  # below a heading of as many lines as it needs
     return np.asarray(sheet.convert("RGB"))[top : top + H, left : left + W]
 
 
@@ -72,7 +72,7 @@ def test_a_sheet_holds_what_was_logged_and_what_is_rendered(run: Path, scene: st
     assert path.name.endswith(f"-{rollout.policy}-{CAMERA}.png")
     logged = session(run).parts.build("dataset").load(what.scene.scenario).world
     with Image.open(path) as sheet:
-        assert sheet.size == (SIDE + 4 * (W + 4), HEAD + 4 * (H + 4))
+        assert sheet.width == SIDE + 4 * (W + 4)
         for row, step in enumerate(steps.tolist()):
             assert np.array_equal(cell(sheet, row, 1), draw(rollout.world, step, SIZE, 9))
             recorded = draw(logged, step - step % 4)  # every fourth step was filmed
@@ -168,3 +168,12 @@ def test_depth_and_trust_have_their_colours() -> None:
     grey = sheets.said((40, 60), "nothing")
     assert grey.shape == (40, 60, 3) and (grey[0, 0] == sheets.EMPTY).all() and (grey != sheets.EMPTY).any()
     assert sheets.even(np.zeros((3, 5, 3), np.uint8)).shape == (4, 6, 3)
+
+
+def test_a_long_heading_is_not_cut_off() -> None:
+    picture = np.full((20, 60, 3), 7, np.uint8)
+    short, long = (sheets.rows([head], ["0 s"], [[picture]]) for head in ("one", "one two three four five six seven"))
+    assert long.shape[0] > short.shape[0] == HEAD + 24
+    assert (long[-24:-4, SIDE:-4] == 7).all()
+    dark = (long[:-24, SIDE:] < 100).all(-1).any(1)  # rows with letters
+    assert not dark[0] and not dark[-1] and dark.sum() > 3 * 8

@@ -17,7 +17,7 @@ INK, SOFT, PAPER, EMPTY, SKY = (38, 40, 44), (120, 124, 130), (255, 255, 255), (
 # Anchors of two colour maps, evenly spaced and readable without red and green: lightness falls with depth, hue turns with trust.
 DEPTH = np.array([(255, 244, 200), (248, 190, 92), (221, 105, 66), (138, 52, 96), (44, 30, 80)], np.float64)
 TRUST = np.array([(150, 20, 70), (216, 92, 62), (243, 196, 92), (136, 190, 170), (20, 110, 120)], np.float64)
-HEAD, SIDE, SIZE = 26, 92, 14  # pixels: above the rows, beside them, of the letters
+HEAD, SIDE, SIZE, LINE = 26, 92, 14, 18  # pixels: above the rows, beside them, of the letters, of a further line
 
 
 def coloured(values: Float, anchors: Float) -> Array:
@@ -82,16 +82,23 @@ def _broken(draw: Any, font: Any, text: str, width: float) -> str:
     return "\n".join(lines)
 
 
+def _lines(text: str, width: float) -> int:
+    """Lines that ``captioned`` makes of words in a picture of this width."""
+    draw = needed("PIL.ImageDraw").Draw(needed("PIL.Image").new("RGB", (1, 1)))
+    return 1 + _broken(draw, needed("PIL.ImageFont").load_default(SIZE), text, width - 10).count("\n")
+
+
 def rows(heads: Sequence[str], labels: Sequence[str], pictures: Sequence[Sequence[Array]]) -> Array:
     """Pictures [H, W, 3] of one size in rows: a heading above each column, a label before each row."""
     require(bool(pictures), "there are no rows", "pictures", "give at least one step")
     height, width = pictures[0][0].shape[:2]
-    sheet = np.full((HEAD + len(pictures) * (height + 4), SIDE + len(heads) * (width + 4), 3), PAPER, np.uint8)
+    above = HEAD + LINE * (max(_lines(head, width) for head in heads) - 1)
+    sheet = np.full((above + len(pictures) * (height + 4), SIDE + len(heads) * (width + 4), 3), PAPER, np.uint8)
     for column, head in enumerate(heads):
-        place = sheet[:HEAD, SIDE + column * (width + 4) :][:, :width]
-        place[:] = captioned(place, head, (2, HEAD / 2), "lm", INK)
+        place = sheet[:above, SIDE + column * (width + 4) :][:, :width]
+        place[:] = captioned(place, head, (2, above / 2), "lm", INK)
     for row, (label, line) in enumerate(zip(labels, pictures, strict=True)):
-        top = HEAD + row * (height + 4)
+        top = above + row * (height + 4)
         sheet[top : top + height, :SIDE] = captioned(sheet[top : top + height, :SIDE], label, (6, 4), "la", INK)
         for column, picture in enumerate(line):
             left = SIDE + column * (width + 4)

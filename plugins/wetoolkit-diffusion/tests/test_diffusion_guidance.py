@@ -8,12 +8,13 @@ import torch
 from wetoolkit_diffusion.batch import collate
 from wetoolkit_diffusion.guidance import GuidanceConfig, cost, guided, rerouted
 from wetoolkit_diffusion.realism import collisions, off_road, road
+from wetoolkit_diffusion.rules import ran_red
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW
 from wetoolkit_diffusion.tokens import Tokens, encode, poses
-from wetoolkit_diffusion.yielding import retimed, spread
+from wetoolkit_diffusion.yielding import Lights, retimed, spread
 from wetoolkit_driving.testing import actor, crossing_world, straight_world
-from wetoolkit_driving.types import AgentClass, World
+from wetoolkit_driving.types import AgentClass, Signal, World
 
 SPEC = TokenSpec()
 DESCENT = GuidanceConfig(smooth=0.0, steps=6, back=0.0, wait=False)
@@ -28,7 +29,7 @@ def _state(world: World) -> tuple[Tokens, dict[str, torch.Tensor], torch.Tensor,
 
 def test_descent_lowers_costs_within_its_trust_region() -> None:
     _, batch, state, free = _state(straight_world([actor(12, 0.5, 0, 9.0), actor(20, 3.5, 0, 4.0), actor(28, 3.2, 0, 2.0)]))
-    found = guided(state, batch, free, DESCENT, 0.5, ego=True)
+    found = guided(state, batch, free, DESCENT, SPEC, ego=True)
     before, after = (float(cost(s[..., :2], s, batch, free, DESCENT, 0.5, True)[0]) for s in (state, found))
     assert after < 0.85 * before
     moved = (found - state)[..., :2].norm(dim=-1)
@@ -130,3 +131,45 @@ def test_delays_are_spread_without_a_jolt_and_are_as_long_as_needed() -> None:
     braking = np.diff(late, 2, axis=1) / 0.125**2
     assert np.abs(braking).max() < 9.0
     assert late[0, 16] > 0.3  # it brakes before it must
+
+
+RED, GREEN = Signal.RED, Signal.GREEN
+
+
+@pytest.mark.parametrize(("signal", "waits"), [(RED, True), (GREEN, False)])
+def test_who_is_free_waits_at_a_red_light(signal: Signal, waits: bool) -> None:
+    world = crossing_world([actor(5, 0, 0, 8.0)], signals=(signal, signal))
+    tokens, batch, state, free = _state(world)
+    row = tokens.rows.tolist().index(0)
+    found = guided(state, batch, free, GuidanceConfig(), SPEC, ego=False)
+    pose = poses(found[0].numpy(), tokens.frame)[None, :, SPEC.now + 1 :]
+    before = poses(state[0].numpy(), tokens.frame)[None, :, SPEC.now + 1 :]
+    assert ran(world, before, tokens.frame)[0, row] == waits
+    assert not ran(world, pose, tokens.frame)[0, row]
+    assert waits == (not np.allclose(pose[0, row, :, :2], before[0, row, :, :2], atol=0.1))
+    told = free.clone()
+    told[0, row, SPEC.now + 9] = False  # a control tells it where to be then: no light binds it
+    kept = guided(state, batch, told, GuidanceConfig(), SPEC, ego=False)
+    torch.testing.assert_close(kept[0, row, :, :2], state[0, row, :, :2], atol=0.1, rtol=0.0)
+
+
+def ran(world: World, pose: np.ndarray, frame: np.ndarray) -> np.ndarray:
+    """Who runs a light in poses [1, A, F, 3] of tokens: what lies between them is filled in straight."""
+    track = np.concatenate([frame[None, :, None], pose], 2)
+    at = np.arange(1, 81) / 5.0
+    fine = np.stack([np.stack([np.interp(at, np.arange(17), line[:, c]) for c in range(3)], -1) for line in track[0]])
+    return ran_red(world, NOW, fine[None], frame)
+
+
+def test_who_waits_at_a_light_that_turns_green_goes_on_then_and_queues_till_then() -> None:
+    path, heading = _paths((-30, 0, 0, 8.0), (-42, 0, 0, 8.0))
+    size, none, all_ = _cars(2)
+    times = np.arange(65)
+    lights = Lights(np.array([[[0.0, 0.0, 1.0, 0.0]]]), (times < 48)[None, None], all_)  # 6 s
+    for _ in range(3):  # as each step of the sampler does: the queue follows the leader's way off as it has become
+        found = retimed(path, heading, size, none, all_, 0.5, lights)
+        path = np.concatenate([path[:, :, :1], found], 2)
+    assert found[0, 0, 10, 0] <= -2.3 - 0.3  # the front before the line
+    assert found[0, 0, 15, 0] > 1.0
+    assert (found[0, 0, :, 0] - found[0, 1, :, 0] > 4.6).all()
+    assert (np.diff(found[0, :, :, 0]) > -1e-9).all()

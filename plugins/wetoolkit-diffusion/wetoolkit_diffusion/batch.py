@@ -16,7 +16,8 @@ LEAST = np.array([0.3, 0.15, 0.1, 0.1, 0.3])  # the scale of a channel is never 
 
 
 def collate(scenes: Sequence[Tokens]) -> dict[str, Tensor]:
-    """Tensors of B scenes padded to the A agents of the largest; ``state`` [B, A, K, CHANNELS], ``known`` [B, A, K] as recorded."""
+    """Tensors of B scenes padded to the A agents of the largest; ``state`` [B, A, K, CHANNELS], ``known`` [B, A, K] as recorded;
+    ``stops`` [B, S, 4] and ``shut`` [B, S, T], never shut where a scene has fewer."""
     count = max(len(scene) for scene in scenes)
     first = scenes[0]
     same = ("points", "facts", "there", "ways", "way_facts", "open", "rails", "state")
@@ -32,7 +33,18 @@ def collate(scenes: Sequence[Tokens]) -> dict[str, Tensor]:
     sizes = torch.tensor([len(scene) for scene in scenes])
     tensors["present"] = torch.arange(count) < sizes[:, None]
     tensors["kind"] = tensors["kind"].long()
-    return {**tensors, **_features(tensors)}
+    return {**tensors, **_features(tensors), **_signals(scenes)}
+
+
+def _signals(scenes: Sequence[Tokens]) -> dict[str, Tensor]:
+    most = max(len(scene.stops) for scene in scenes)
+    stops = np.zeros((len(scenes), most, 4), np.float32)
+    shut = np.zeros((len(scenes), most, scenes[0].shut.shape[1]), bool)
+    for i, scene in enumerate(scenes):
+        n = len(scene.stops)
+        stops[i, :n] = scene.stops - np.concatenate([scene.frame[0, :2], [0.0, 0.0]])
+        shut[i, :n] = scene.shut
+    return {"stops": torch.from_numpy(stops), "shut": torch.from_numpy(shut)}
 
 
 def _column(scene: Tokens, name: str) -> Float:

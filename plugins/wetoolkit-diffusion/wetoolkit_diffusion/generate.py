@@ -91,7 +91,7 @@ def _sampled(
         def steer(x: Tensor, level: float) -> Tensor:
             if level > guidance.below:
                 return x
-            return units(guided(real(x, scale, start), each, free, guidance, spec.period, shy), scale, start)
+            return units(guided(real(x, scale, start), each, free, guidance, spec, shy), scale, start)
 
     return real(sample(model.network, context, noise, held, given, levels, warm, steer), scale, start)
 

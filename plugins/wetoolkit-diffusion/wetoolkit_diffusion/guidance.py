@@ -5,7 +5,8 @@
 than swerves - and whoever is held up at one token stays behind at the later ones: the slope is summed over time twice. It is off
 unless ``steps`` says otherwise: on minitown the other two leave it nothing to do (docs/log.md).
 *The road*: who drives is put back to within ``beside`` of the chain of lanes nearest to its whole path (``rerouted``).
-*Waiting*: who would run into somebody is delayed on its path (``yielding``).
+*Waiting*: who would run into somebody, or through a red light, is delayed on its path (``yielding``). Whom a control tells where to
+be is bound by no light.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from torch import Tensor
 from wetoolkit_driving.types import AgentClass
 
 from wetoolkit.config import Config
-from wetoolkit_diffusion.yielding import retimed
+from wetoolkit_diffusion.spec import TokenSpec
+from wetoolkit_diffusion.yielding import Lights, retimed
 
 DISCS = 5  # along each body
 MARGIN = 0.3  # metres kept between bodies
@@ -39,11 +41,11 @@ class GuidanceConfig(Config):
         default=0.8, description="distance from the lanes ahead that who drives may keep; it may keep its own [m]", ge=0.0
     )
     back: float = Field(default=30.0, description="farthest that a token is put back to the lanes at a step; 0: never [m]", ge=0.0)
-    wait: bool = Field(default=True, description="who would run into somebody waits, and is delayed on its path")
+    wait: bool = Field(default=True, description="who would run into somebody, or a red light, is delayed on its path")
     below: float = Field(default=2.0, description="noise level from which on it guides: before, there is little to see [1]", gt=0.0)
 
 
-def guided(state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: GuidanceConfig, period: float, ego: bool) -> Tensor:
+def guided(state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: GuidanceConfig, spec: TokenSpec, ego: bool) -> Tensor:
     """Token states [B, A, K, CHANNELS] with the positions of ``free`` tokens [B, A, K] moved; ``scene`` as ``batch.collate`` gives
     it for the same B. ``ego``: whether the others keep clear of the ego too."""
     place = state[..., :2].detach().clone()
@@ -51,27 +53,29 @@ def guided(state: Tensor, scene: Mapping[str, Tensor], free: Tensor, config: Gui
     for _ in range(config.steps if config.collision or config.smooth else 0):
         with torch.enable_grad():
             moving = place.requires_grad_(True)
-            (slope,) = torch.autograd.grad(cost(moving, state, scene, free, config, period, ego).sum(), moving)
+            (slope,) = torch.autograd.grad(cost(moving, state, scene, free, config, spec.period, ego).sum(), moving)
         step = config.rate * _feasible(torch.where(mask, slope, 0.0), state, scene)
         moved = place.detach() - torch.where(mask, step, 0.0) - anchor
         place = (anchor + _within(moved, config.trust)).detach()
     if config.back:
         place = torch.where(mask, rerouted(place, scene, config), place)
     if config.wait:
-        place = torch.where(mask, _waiting(place, state, scene, free, period, ego), place)
+        place = torch.where(mask, _waiting(place, state, scene, free, spec, ego), place)
     return torch.cat([torch.where(mask, place, state[..., :2]), state[..., 2:]], -1)
 
 
-def _waiting(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Tensor, period: float, ego: bool) -> Tensor:
-    """Positions [B, A, K, 2] of who is free at some token later along their paths, where others are in the way (``yielding``)."""
-    frame, future = scene["frame"], int(free.shape[2] - free.any(1).any(0).sum())
-    now = future - 1
+def _waiting(place: Tensor, state: Tensor, scene: Mapping[str, Tensor], free: Tensor, spec: TokenSpec, ego: bool) -> Tensor:
+    """Positions [B, A, K, 2] of who is free at some token later along their paths, where others or red lights are in
+    the way (``yielding``)."""
+    frame, now = scene["frame"], spec.now
     world = _in_world(place, state, scene)[0][:, :, now:].numpy().astype(np.float64)
     there = scene["present"].numpy()
     apart = ~there if ego else ~there | (np.arange(there.shape[1]) == 0)
     world[apart] += 1e4 * (1.0 + np.arange(apart.sum()))[:, None, None]  # nobody meets who is not there
     walks, moves = (scene["kind"] == AgentClass.PEDESTRIAN).numpy(), free.any(-1).numpy() & ~apart
-    moved = retimed(world, frame[..., 2].numpy().astype(np.float64), scene["size"].numpy(), walks, moves, period)
+    bound = moves & ~walks & free[..., now + 1 :].all(-1).numpy()
+    lights = Lights(scene["stops"].numpy().astype(np.float64), scene["shut"].numpy(), bound)
+    moved = retimed(world, frame[..., 2].numpy().astype(np.float64), scene["size"].numpy(), walks, moves, spec.period, lights)
     offset = torch.from_numpy(moved).float() - frame[:, :, None, :2]
     cos, sin = torch.cos(frame[..., 2])[:, :, None], torch.sin(frame[..., 2])[:, :, None]
     own = torch.stack([cos * offset[..., 0] + sin * offset[..., 1], cos * offset[..., 1] - sin * offset[..., 0]], -1)

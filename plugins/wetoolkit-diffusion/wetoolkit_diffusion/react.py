@@ -9,7 +9,7 @@ until its time has come.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from pydantic import Field
@@ -67,7 +67,8 @@ def react(
 
 
 def _case(world: World, now: int, seed: int, standing: Standing, spec: TokenSpec, config: ReplanConfig) -> _Case:
-    tokens = encode(world, now, spec)
+    shown = world.signals[:, np.minimum(np.arange(world.steps), now)]  # nobody knows when a signal will change
+    tokens = encode(replace(world, signals=shown), now, spec)
     hold = begin(tokens, world, spec, ego=False)
     given = hold.given.copy()
     given[:, spec.now + 1 :] = False  # nothing of what comes is known here

@@ -1,4 +1,5 @@
-"""Who would run into somebody waits: futures re-timed along their own paths, so that nobody meets whoever is there first.
+"""Who would run into somebody or through a red light waits: futures re-timed along their own paths, so that nobody meets whoever
+is there first or passes a stop line that is shut.
 
 All go along their paths as wanted, an eighth of a second at a time (``held_up``). Where two would meet, the one that has the other
 more ahead of itself gives way - the follower, the one that comes from the side; who drives to who walks - and goes no farther than
@@ -8,29 +9,48 @@ the time before with the least change of speed (``spread``).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 from wetoolkit_driving.geometry import quads_touch
 from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import Bool, Double, Float
 
+from wetoolkit_diffusion.rules import entered
+from wetoolkit_diffusion.spec import TIMES
+
 LONG, WIDE = 0.7, 0.1  # metres by which bodies with wheels are taken to be longer and wider
 ROUND = 0.1  # metres by which walkers are
-TIMES = 4  # steps from token to token
+BEFORE = 0.3  # metres before a stop line at which one stands
 STANDS = 0.05  # metres
 KEPT = 1e-3  # 1/s^4: how little a delay that lasts counts, against changes of speed
 ROUNDS = 12
 HARD = 1e3  # 1/s^4: and how much one that is too short
 
 
-def retimed(path: Double, heading: Double, size: Float, walks: Bool, moves: Bool, period: float) -> Double:
-    """Places [B, A, F, 2] along the same paths [B, A, 1 + F, 2] (the present first, world's frame), later where others are in the
-    way. ``heading`` [B, A] at the present, ``size`` [B, A, 2], ``walks`` [B, A], ``moves`` [B, A]: who may be delayed."""
+@dataclass(frozen=True)
+class Lights:
+    """Stop lines of B scenes, and whom they bind."""
+
+    lines: Double  # [B, S, 4] as ``rules.stop_lines`` has them
+    shut: Bool  # [B, S, F * TIMES + 1] from the present on
+    bound: Bool  # [B, A]
+
+
+def retimed(
+    path: Double, heading: Double, size: Float, walks: Bool, moves: Bool, period: float, lights: Lights | None = None
+) -> Double:
+    """Places [B, A, F, 2] along the same paths [B, A, 1 + F, 2] (the present first, world's frame), later where others or red
+    lights are in the way. ``heading`` [B, A] at the present, ``size`` [B, A, 2], ``walks`` [B, A], ``moves`` [B, A]: who may be
+    delayed."""
     track = _finer(path)
     step = np.diff(track, axis=2)
     arc = np.concatenate([np.zeros_like(track[:, :, :1, 0]), np.hypot(step[..., 0], step[..., 1]).cumsum(2)], 2)  # [B, A, T + 1]
     turn = _headings(step, heading)
     bodies = size.astype(np.float64) + np.where(walks[..., None], ROUND, np.array([LONG, WIDE]))
-    room = np.stack([held_up(*one) for one in zip(track, turn, arc, bodies, walks, moves, strict=True)])
+    lines, closed = _crossed(track, turn, arc, lights)
+    jobs = zip(track, turn, arc, bodies, walks, moves, lines, closed, strict=True)
+    room = np.stack([held_up(*one) for one in jobs])
     out = path[:, :, 1:].copy()
     late = (arc - room).max(2) > STANDS
     if not late.any():
@@ -40,6 +60,21 @@ def retimed(path: Double, heading: Double, size: Float, walks: Bool, moves: Bool
         there = np.concatenate([[True], np.diff(length) > 1e-9])
         out[tuple(place)] = np.stack([np.interp(at, length[there], line[there, c]) for c in range(2)], -1)
     return out
+
+
+def _crossed(track: Double, turn: Double, arc: Double, lights: Lights | None) -> tuple[Double, Bool]:
+    """Metres [B, A, S] along each path at which it passes each stop line, infinite where it does not or is not bound, and when
+    that is shut [B, S, T + 1]."""
+    if lights is None or not lights.shut.any():
+        return np.empty((*arc.shape[:2], 0)), np.empty((len(arc), 0, arc.shape[2]), np.bool_)
+    at = np.full((*arc.shape[:2], lights.lines.shape[1]), np.inf)
+    for scene, lines in enumerate(lights.lines):
+        passes = entered(lines, track[scene], turn[scene, :, 1:])  # [S, A, T]
+        s, a, t = np.nonzero(passes & lights.bound[scene, None, :, None])
+        before = ((track[scene, a, t] - lines[s, :2]) * lines[s, 2:]).sum(-1)
+        after = ((track[scene, a, t + 1] - lines[s, :2]) * lines[s, 2:]).sum(-1)
+        np.minimum.at(at[scene], (a, s), arc[scene, a, t] + (arc[scene, a, t + 1] - arc[scene, a, t]) * before / (before - after))
+    return at, lights.shut
 
 
 def _finer(path: Double) -> Double:
@@ -78,8 +113,11 @@ def spread(arc: Double, room: Double, dt: float) -> Double:
 
 
 @kernel
-def held_up(track: Double, heading: Double, arc: Double, body: Double, walks: Bool, moves: Bool) -> Double:
-    """[A, T + 1] metres along each path [A, T + 1, 2] that are free of others."""
+def held_up(
+    track: Double, heading: Double, arc: Double, body: Double, walks: Bool, moves: Bool, lines: Double, shut: Bool
+) -> Double:
+    """[A, T + 1] metres along each path [A, T + 1, 2] that are free of others, and of lines [A, S] metres on it while those are
+    shut [S, T + 1]."""
     count, steps = arc.shape
     gone = arc.copy()
     pose, quad = np.zeros((count, 3)), np.zeros((count, 4, 2))
@@ -94,6 +132,10 @@ def held_up(track: Double, heading: Double, arc: Double, body: Double, walks: Bo
         for a in range(count):
             if moves[a]:
                 gone[a, t] = min(gone[a, t - 1] + arc[a, t] - arc[a, t - 1], arc[a, t])
+                for s in range(len(shut)):
+                    if shut[s, t] and gone[a, t - 1] < lines[a, s]:
+                        stand = lines[a, s] - body[a, 0] / 2 - BEFORE
+                        gone[a, t] = min(gone[a, t], max(gone[a, t - 1], stand))
             place(track[a], heading[a], arc[a], gone[a, t], body[a], pose[a], quad[a])
         for _ in range(5):
             changed = False
@@ -145,4 +187,4 @@ def place(track: Double, heading: Double, arc: Double, at: float, body: Double, 
         quad[c, 1] = pose[1] + sin * dx + cos * dy
 
 
-__all__ = ["held_up", "retimed", "spread"]
+__all__ = ["Lights", "held_up", "retimed", "spread"]
