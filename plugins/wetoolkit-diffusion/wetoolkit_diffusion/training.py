@@ -27,6 +27,7 @@ from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode
 
 POOL = 64  # scenes of about equal size are looked for among so many
+ASIDE = 0.5  # metres from where it would be at constant velocity: who comes to more is lively
 
 
 class TrainingConfig(Config):
@@ -42,7 +43,7 @@ class TrainingConfig(Config):
     pace: float = Field(default=2.0, description="weight of the error in the motion from token to token [1]", ge=0.0)
     save_every: float = Field(default=120.0, description="time between two savings [s]", gt=0.0)
     lively: float = Field(
-        default=0.5, description="how much oftener a scene is drawn for each walker or cyclist on the move in it [1]", ge=0.0
+        default=1.0, description="how much oftener a scene is drawn for each walker in it who turns, stops or sets off [1]", ge=0.0
     )
     threads: int = Field(default=1, description="threads of torch [1]", ge=1)
     init: str = Field(default="", description="file of a trained model to begin from (fine-tuning); its tokens and size are kept")
@@ -159,11 +160,13 @@ def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: 
 
 
 def oftener(scenes: Sequence[Tokens], spec: TokenSpec, lively: float) -> Double:
-    """How often [n] each scene is to be drawn, sum 1: more where walkers and cyclists are on the move, who are few."""
+    """How often [n] each scene is to be drawn, sum 1: more where walkers turn, stop or set off, who are few."""
     counts = []
     for scene in scenes:
-        gone = np.hypot(scene.state[:, spec.now + 1 :, 0], scene.state[:, spec.now + 1 :, 1]).max(1)
-        counts.append(int(((scene.kind != AgentClass.VEHICLE) & (gone > 1.0)).sum()))
+        on = going_on(torch.from_numpy(scene.velocity), spec).numpy()
+        aside = np.hypot(*np.moveaxis((scene.state - on)[..., :2], -1, 0))  # [A, K] metres from where they would be unchanged
+        changes = np.where(scene.valid, aside, 0.0).max(1) > ASIDE
+        counts.append(int(((scene.kind == AgentClass.PEDESTRIAN) & changes).sum()))
     odds = 1.0 + lively * np.array(counts, np.float64)
     return np.asarray(odds / odds.sum())
 
