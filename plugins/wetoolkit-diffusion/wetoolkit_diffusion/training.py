@@ -45,6 +45,7 @@ class TrainingConfig(Config):
     lively: float = Field(
         default=1.0, description="how much oftener a scene is drawn for each walker in it who turns, stops or sets off [1]", ge=0.0
     )
+    walkers: float = Field(default=4.0, description="how many times the error of a walker counts, who are few and slow [1]", gt=0.0)
     threads: int = Field(default=1, description="threads of torch [1]", ge=1)
     init: str = Field(default="", description="file of a trained model to begin from (fine-tuning); its tokens and size are kept")
 
@@ -122,7 +123,7 @@ def _train(
         for group in state.optimizer.param_groups:
             group["lr"] = config.rate * _rate(done, config.warmup)
         state.optimizer.zero_grad(set_to_none=True)
-        value = loss(state.network, collate(chosen), spec, config.pace, generator)
+        value = loss(state.network, collate(chosen), spec, config.pace, generator, config.walkers)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
@@ -140,8 +141,11 @@ def _train(
     return float(np.mean(losses)) if losses else float("nan")
 
 
-def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: float, generator: torch.Generator) -> Tensor:
-    """Weighted squared error of x0 over the tokens that are not given, and of the motion from token to token."""
+def loss(
+    network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: float, generator: torch.Generator, walkers: float = 1.0
+) -> Tensor:
+    """Weighted squared error of x0 over the tokens that are not given, and of the motion from token to token; a walker's counts
+    ``walkers`` times."""
     start = going_on(scene["velocity"], spec)
     scale = network.scale[scene["kind"]]  # [B, A, K, CHANNELS]
     clean = torch.where(scene["known"][..., None], units(scene["state"], scale, start), 0.0)
@@ -149,14 +153,20 @@ def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: 
     noise = torch.randn(clean.shape, generator=generator)
     found = network(clean + sigma[..., None] * noise, sigma, network.context(scene))
     wanted = scene["known"] & (sigma > 0)
+    counts = torch.where(scene["kind"] == AgentClass.PEDESTRIAN, walkers, 1.0)[..., None].expand_as(sigma)
     error = (found - clean).where(scene["known"][..., None], 0.0)
-    first = (weight(sigma) * error.square().mean(-1))[wanted].mean()
+    first = _mean(weight(sigma) * error.square().mean(-1), counts, wanted)
     metres = (error * scale)[..., :2]
     both = wanted[..., 1:] | wanted[..., :-1]
     both = both & scene["known"][..., 1:] & scene["known"][..., :-1]
     jump = (metres[..., 1:, :] - metres[..., :-1, :]).square().sum(-1) / spec.period**2  # (m/s)^2
     soft = torch.sqrt(jump + 1.0) - 1.0  # far from the truth a metre more matters less
-    return first + pace * (soft / (0.2 + sigma[..., 1:]).clamp(max=2.0))[both].mean()
+    return first + pace * _mean(soft / (0.2 + sigma[..., 1:]).clamp(max=2.0), counts[..., 1:], both)
+
+
+def _mean(value: Tensor, counts: Tensor, where: Tensor) -> Tensor:
+    """The mean where it is asked for, each counting so much."""
+    return (value * counts)[where].sum() / counts[where].sum()
 
 
 def oftener(scenes: Sequence[Tokens], spec: TokenSpec, lively: float) -> Double:
