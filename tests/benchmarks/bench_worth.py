@@ -1,7 +1,7 @@
 """What the learned model of traffic is worth: the loop with its variants, with rule-based ones, and with none.
 
     make bench-worth                                   # five seeds, five arms; each seed that is done is printed
-    python tests/benchmarks/bench_worth.py --model FILE --seeds 0 --arms logged diffusion
+    python tests/benchmarks/bench_worth.py --model FILE --seeds 0 --arms logged attack
 
 All arms of a seed share its base policy, its mined failures and its scenes; they differ in what is made of the scenes. Every arm
 learns from equally many frames: ``steps`` batches of the same make, and, where it has variants, exactly ``variants`` of each scene
@@ -29,7 +29,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import polars as pl
 import polars.selectors as cs
 from bench_diffusion import FILE, trained
-from bench_loop import MEASURES, measured
+from bench_loop import MEASURES as OF_LOOP
 from wetoolkit_diffusion.checkpoint import load
 from wetoolkit_driving.types import World
 
@@ -45,7 +45,9 @@ from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "diffusion", "attack", "near", "near-attack", "half")
+ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "attack-all", "attack-mix")
+PUT_IN = (("pedestrian", "kerb", "jaywalk"), ("bicycle", "crossing", "crossing-cyclist"), ("vehicle", "adjacent", "cut-in"))
+MEASURES = {**OF_LOOP, ("closed", "rare", "score"): "closed rare score", ("closed", "rare", "ep"): "closed rare progress"}
 
 
 @dataclass(frozen=True)
@@ -61,22 +63,30 @@ class Options:
     steps: int
     common: int
     rare: int  # test scenes, 0: all
+    filter: bool
+    foresee: bool
+    changes: tuple[str, ...]
 
 
 def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
     """For each of ``ARMS`` its behaviours, the first of which is asked first, and how many failures it rebuilds."""
     n, few, many = options.variants, options.failures, options.failures * (1 + options.variants)
     learned = {"use": "diffusion", "count": n, "checkpoint": str(options.model.resolve())}
+    attack = {**learned, "attack": {}, "others": "recorded"}
+    put_in = [
+        {**attack, "insert": [{"kind": kind, "where": where}], "attack": {"intents": [intent]}, "count": max(1, n // 4)}
+        for kind, where, intent in PUT_IN
+    ]
     return {
         "logged": ([], few),
         "more-logs": ([], many),
         "perturb": ([{"use": "perturb", "count": n}], few),
         "idm": ([{"use": "idm", "count": n}], few),
-        "diffusion": ([learned], few),
-        "attack": ([{**learned, "attack": {}}, learned], few),
+        "resampled": ([learned], few),
         "near": ([{**learned, "near": 0.5}], few),
-        "near-attack": ([{**learned, "near": 0.5, "attack": {}, "count": n // 3}, {**learned, "near": 0.5}], few),
-        "half": ([{**learned, "attack": {}, "count": n // 2}, learned], few),
+        "attack": ([attack], few),
+        "attack-all": ([{**attack, "others": "generated"}], few),
+        "attack-mix": ([*put_in, attack], few),
     }
 
 
@@ -87,13 +97,16 @@ def planned(options: Options, seed: int, arm: str) -> Experiment:
         f"seed={seed}",
         f"limits.failures={failures}",
         f"algorithm.steps={options.steps}",
+        f"algorithm.filter={str(options.filter).lower()}",
+        f"vary.foresee={str(options.foresee).lower()}",
         f"pretrain.epochs={options.epochs}",
+        *options.changes,
     ]
     base = load_experiment(options.experiment, changes)
     data = base.model_dump(mode="json", exclude_none=True)
     data |= {"behaviour": behaviours, "controls": {}, "executor": {"use": "serial"}}
     data["limits"] |= {"common": options.common, "rare": options.rare}
-    data["evaluate"]["policies"], data["frames"]["terms"] = [], False
+    data["evaluate"]["policies"], data["frames"]["terms"] = [], options.filter
     return Experiment.model_validate(data)
 
 
@@ -158,7 +171,7 @@ def learned_from(folder: Path) -> dict[str, Any]:
     policy = folder / store.manifest.stages["train-1"].artefacts[0]
     summary = read_state(policy)[1]["summary"]
     failed = sum(len(read_facts(folder / name).get("failed", ())) for name in store.manifest.stages["experience-1"].artefacts)
-    names = ("steps", "rollout_frames", "log_frames", "held_out_frames")
+    names = ("steps", "rollout_frames", "log_frames", "held_out_frames", "filtered_frames")
     return {**{name: int(summary[name]) for name in names}, "failed items": failed}
 
 
@@ -167,8 +180,15 @@ def joined(tables: Mapping[tuple[int, str], pl.DataFrame]) -> pl.DataFrame:
     firsts = dict(reversed(tables))  # (seed, arm) pairs: the first arm of each seed stays
     wanted = {key: [key[1], "base"] if firsts[key[0]] == key[1] else [key[1]] for key in tables}
     asked = pl.DataFrame([{"mode": mode, "split": split} for mode, split, _ in MEASURES])
-    parts = [table.filter(pl.col("policy").is_in(wanted[key])).drop(cs.starts_with("term.")) for key, table in tables.items()]
+    other = cs.starts_with("term.") - cs.by_name("term.ep")
+    parts = [table.filter(pl.col("policy").is_in(wanted[key])).drop(other) for key, table in tables.items()]
     return pl.concat(parts).join(asked, on=["mode", "split"], how="semi")
+
+
+def measured(table: pl.DataFrame) -> pl.DataFrame:
+    """The rows of the measures that are compared here."""
+    wanted = pl.DataFrame([{"mode": m, "split": s, "measure": n, "name": name} for (m, s, n), name in MEASURES.items()])
+    return table.join(wanted, on=["mode", "split", "measure"])
 
 
 def compared(outcomes: pl.DataFrame) -> pl.DataFrame:
@@ -224,12 +244,26 @@ def markdown(outcomes: pl.DataFrame, learned: Sequence[Mapping[str, Any]]) -> st
     for row in over_seeds(outcomes):
         told = f"{row['measure']} | {row['a']} | {row['b']} | {row['seeds']} | {row['positive']}"
         lines.append(f"| {told} | {percent(row, 'difference')} |")
-    lines += ["", "| arm | seed | scenes | of them again | rollout frames | log frames | frames learned from | failed items |"]
-    lines.append("|---" * 8 + "|")
+    columns = ("arm", "seed", "scenes", "again", "rollout_frames", "filtered_frames", "log_frames", "failed items")
+    lines += ["", "| " + " | ".join(name.replace("_", " ") for name in columns) + " | frames learned from |"]
+    lines.append("|---" * (len(columns) + 1) + "|")
     for row in learned:
-        told = [row["arm"], row["seed"], row["scenes"], row.get("again", 0), row["rollout_frames"], row["log_frames"]]
-        lines.append("| " + " | ".join(map(str, [*told, f"{row['steps']} x 64", row["failed items"]])) + " |")
-    return "\n".join(lines) + "\n"
+        lines.append("| " + " | ".join(str(row.get(name, 0)) for name in columns) + f" | {row['steps']} x 64 |")
+    return "\n".join([*lines, "", *by_label(outcomes)]) + "\n"
+
+
+def by_label(outcomes: pl.DataFrame) -> list[str]:
+    """Closed rare success in percent by the label of the scene, over all seeds."""
+    rare = outcomes.filter((pl.col("mode") == "closed") & (pl.col("split") == "rare"), pl.col("error") == "")
+    table = rare.group_by("label", "policy").agg(pl.len(), 100.0 * pl.col("success").cast(pl.Float64).mean())
+    policies = outcomes["policy"].unique(maintain_order=True).to_list()
+    found = {(row["label"], row["policy"]): row for row in table.iter_rows(named=True)}
+    lines = ["| label | scenes x seeds | " + " | ".join(policies) + " |", "|---" * (len(policies) + 2) + "|"]
+    for label in sorted({label for label, _ in found}):
+        cells = [f"{found[label, policy]['success']:.1f}" if (label, policy) in found else "-" for policy in policies]
+        most = max(row["len"] for (name, _), row in found.items() if name == label)
+        lines.append(f"| {label or 'ordinary'} | {most} | " + " | ".join(cells) + " |")
+    return lines
 
 
 def percent(row: Mapping[str, Any] | None, name: str) -> str:
@@ -244,7 +278,7 @@ def main() -> None:
     """Run seed by seed and write the tables of what is done."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "diffusion", "attack"], choices=ARMS)
+    asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "resampled", "attack"], choices=ARMS)
     asked.add_argument("--model", type=Path, default=FILE, help="trained on the split `train` where there is none")
     asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
     asked.add_argument("--runs", type=Path, default=Path("runs"))
@@ -254,6 +288,11 @@ def main() -> None:
     asked.add_argument("--steps", type=int, default=300, help="of post-training")
     asked.add_argument("--common", type=int, default=100, help="common test scenes, open loop")
     asked.add_argument("--rare", type=int, default=0, help="rare test scenes, closed loop; 0: all")
+    asked.add_argument("--filter", action=argparse.BooleanOptionalAction, default=True, help="learn from hard rollout frames only")
+    asked.add_argument("--foresee", action=argparse.BooleanOptionalAction, default=True, help="vary what the base policy does")
+    asked.add_argument(
+        "--set", dest="changes", nargs="+", default=[], help="key=value of the experiment, such as splits.rare=val-rare"
+    )
     asked.add_argument("--out", type=Path, default=Path("build/bench/worth"))
     given = asked.parse_args()
     options = Options(
@@ -266,6 +305,9 @@ def main() -> None:
         given.steps,
         given.common,
         given.rare,
+        given.filter,
+        given.foresee,
+        tuple(given.changes),
     )
     registry = load_registry()
     trained(options.model, 25.0)

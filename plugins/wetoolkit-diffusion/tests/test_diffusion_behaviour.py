@@ -172,6 +172,15 @@ def test_nobody_attacks_who_cannot() -> None:
     assert _attacked(far, "jaywalk")[1] is None
 
 
+def test_nobody_attacks_through_somebody_else() -> None:
+    lead, between = actor(35, 0, 0, 10.0), actor(20, 0, 0, 10.0)
+    for actors, braking in (([lead], {0}), ([lead, between], {1})):  # who follows would run into it, not the ego
+        world = straight_world(actors)
+        tokens = encode(world, NOW, SPEC)
+        found = choices(begin(tokens, world, SPEC, True), tokens, SPEC, AttackConfig(intents=("hard-brake",)))
+        assert {int(tokens.rows[choice.row]) for choice in found} == braking
+
+
 def test_each_reason_is_found_and_counted() -> None:
     world = straight_world([actor(20, 0, 0, 5.0), actor(40, 3.5, 0, 5.0), actor(60, 0, 0, 5.0)])
     tokens = encode(world, NOW, SPEC)

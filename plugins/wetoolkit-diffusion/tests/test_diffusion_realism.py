@@ -10,8 +10,8 @@ from wetoolkit_diffusion.distributions import FAR, Samples, quantities
 from wetoolkit_diffusion.diversity import apart, ends, shared
 from wetoolkit_diffusion.plausible import breaks_rules
 from wetoolkit_diffusion.realism import KNOWN, Tally, going_straight, judge, off_road, recorded, road, rows
-from wetoolkit_diffusion.rules import ran_red
-from wetoolkit_diffusion.testing import NOW, SPEC
+from wetoolkit_diffusion.rules import ran_red, stops
+from wetoolkit_diffusion.testing import NOW, SPEC, without_lanes
 from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.testing import actor, crossing_world, straight_world
@@ -153,3 +153,25 @@ def test_who_runs_a_light_without_need_breaks_the_rules() -> None:
     assert breaks_rules(tokens, waits, NOW, futures, nobody).tolist() == [True, False]
     assert breaks_rules(tokens, waits, NOW, futures, ~nobody).tolist() == [False, False]  # a control told it to
     assert breaks_rules(tokens, goes, NOW, futures, nobody).tolist() == [False, False]  # the record does it, too
+
+
+def test_one_of_two_lanes_that_begin_at_a_line_may_be_shut() -> None:
+    world = crossing_world([], signals=(Signal.RED, Signal.RED))
+    lines, shut = stops(world)
+    assert shut.all() and shut.shape == (len(lines), world.steps)
+    np.testing.assert_allclose(np.hypot(*lines[:, 2:].T), 1.0)
+    lane = int(np.flatnonzero(world.map.lane_signal >= 0)[0])
+    line = world.map.centre_line(lane)
+    bare = world.map
+    twice = replace(
+        bare, lane_ids=(*bare.lane_ids, "left"), lane_xy=np.concatenate([bare.lane_xy, line]),
+        lane_offset=np.append(bare.lane_offset, bare.lane_offset[-1] + len(line)).astype(np.int32),
+        **{name: np.append(getattr(bare, name), getattr(bare, name)[lane]).astype(getattr(bare, name).dtype)
+           for name in ("lane_area", "lane_roadblock", "lane_left", "lane_right", "lane_speed_limit")},
+        lane_signal=np.append(bare.lane_signal, len(world.signals)).astype(np.int32),
+    )  # fmt: skip
+    green = np.concatenate([world.signals, np.full((1, world.steps), Signal.GREEN, np.uint8)])
+    again, open_ = stops(replace(world, map=twice, signals=green))
+    np.testing.assert_allclose(again, lines)
+    assert (~open_.all(1)).sum() == 1  # where the left turn is green one may pass
+    assert stops(without_lanes(world))[0].shape == (0, 4)

@@ -12,14 +12,15 @@ from typing import Literal
 
 import numpy as np
 from pydantic import Field
-from wetoolkit_driving.geometry import along, arc_lengths, compose, project, relative, wrap_angle
-from wetoolkit_driving.types import AgentClass, Double, World
+from wetoolkit_driving.geometry import along, arc_lengths, box_corners, boxes_touch, compose, project, relative, wrap_angle
+from wetoolkit_driving.types import AgentClass, Double, Float, World
 
 from wetoolkit.config import Config
 from wetoolkit.errors import ValidationError
 from wetoolkit_diffusion.controls import Hold, aimed, ego_way, row_of
+from wetoolkit_diffusion.rewriting import record_on
 from wetoolkit_diffusion.spec import TokenSpec
-from wetoolkit_diffusion.tokens import Tokens
+from wetoolkit_diffusion.tokens import Tokens, poses, states
 
 Intent = Literal["cut-in", "hard-brake", "jaywalk", "fail-to-yield", "crossing-cyclist"]
 INTENTS: tuple[Intent, ...] = ("cut-in", "hard-brake", "jaywalk", "fail-to-yield", "crossing-cyclist")
@@ -28,6 +29,7 @@ BRAKE = 6.0  # m/s^2 of who brakes hard
 STAND = 2.0  # seconds for which it then stands
 CROSSING = np.deg2rad(35.0)  # who comes at less to the ego's way does not cross it
 BESIDE = 1.5  # metres from the middle of a lane at which it leads by a place
+ROOM = 0.5  # metres by which it keeps clear of everybody but the ego, half of them at either end
 KEEN = 1.5  # how much likelier the lesser change is
 
 
@@ -69,7 +71,7 @@ def attack(
     word = f"{chosen.intent} by {name} in {(chosen.token - spec.now) * spec.period:g} s"
     hold = hold.with_token(chosen.row, chosen.token, chosen.state, word, name)
     if chosen.intent == "hard-brake":
-        for later in range(chosen.token + 1, min(spec.count, chosen.token + 1 + round(STAND / spec.period))):
+        for later in range(chosen.token + 1, chosen.token + 1 + _standing(chosen.token, spec)):
             hold = hold.with_token(chosen.row, later, chosen.state, word, name)
     return replace(hold, attacked=chosen.row)
 
@@ -91,6 +93,7 @@ def _row_of(agent: str, hold: Hold, tokens: Tokens, world: World, spec: TokenSpe
 def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig, only: int = 0) -> list[Choice]:
     """Every attack that is possible (above 0: by the row ``only``), in a fixed order."""
     way, _ = ego_way(tokens, spec)
+    everybody = poses(record_on(tokens, spec), tokens.frame)  # [A, K, 3]
     found = []
     for row in [only] if only else range(1, len(tokens)):
         near = np.hypot(*(tokens.frame[row, :2] - tokens.frame[0, :2])) < config.reach
@@ -99,8 +102,41 @@ def choices(hold: Hold, tokens: Tokens, spec: TokenSpec, config: AttackConfig, o
         for intent in config.intents:
             if not _fits(intent, tokens, row):
                 continue
-            found += _brakes(tokens, row, spec) if intent == "hard-brake" else _meets(tokens, row, intent, way, spec, config)
+            if intent == "hard-brake":
+                able = _brakes(tokens, row, everybody[row, spec.now + 1 :], spec)
+            else:
+                able = _meets(tokens, row, intent, way, spec, config)
+            found += [choice for choice in able if _free(choice, tokens, everybody, spec)]
     return found
+
+
+def _free(choice: Choice, tokens: Tokens, everybody: Double, spec: TokenSpec) -> bool:
+    """Whether, on its way there, it meets nobody but the ego, were ``everybody`` [A, K, 3] to go on as recorded."""
+    row, count = choice.row, choice.token - spec.now
+    path = _hermite(tokens.velocity[row], choice.state, count, spec.period)  # [count, 3]
+    if choice.intent == "hard-brake":
+        path = np.concatenate([path, np.repeat(path[-1:], _standing(choice.token, spec), 0)])
+    others = np.setdiff1d(np.arange(1, len(tokens)), [row])
+    size = tokens.size.astype(np.float64)
+    now = boxes_touch(*(box_corners(tokens.frame[rows], *(size[rows].T + ROOM)) for rows in ([row], others)))  # [A - 2]
+    own = box_corners(compose(tokens.frame[row], path), *(size[row] + ROOM))  # [T, 4, 2]
+    there = box_corners(everybody[others, spec.now + 1 :][:, : len(path)], *size[others].T[..., None])  # [A - 2, T, 4, 2]
+    return not boxes_touch(own, there)[~now].any()
+
+
+def _hermite(velocity: Float, state: Double, count: int, period: float) -> Double:
+    """Poses [count, 3] at the tokens up to ``state`` [CHANNELS] on the cubic that begins at the origin with ``velocity`` [2]."""
+    part = np.arange(1, count + 1)[:, None] / count
+    pull = count * period * np.array([velocity.astype(np.float64), state[4] * state[2:4]])  # [2, 2] metres
+    place = (3 * part**2 - 2 * part**3) * state[:2] + (part**3 - 2 * part**2 + part) * pull[0] + (part**3 - part**2) * pull[1]
+    step = np.diff(np.concatenate([np.zeros((1, 2)), place]), axis=0)
+    heading = np.where(np.hypot(*step.T) > 0.1, np.arctan2(step[:, 1], step[:, 0]), np.arctan2(state[3], state[2]))
+    return np.column_stack([place, heading])
+
+
+def _standing(token: int, spec: TokenSpec) -> int:
+    """Tokens for which it stands after the one at which it has come to a stop."""
+    return min(round(STAND / spec.period), spec.count - 1 - token)
 
 
 def _fits(intent: Intent, tokens: Tokens, row: int) -> bool:
@@ -117,15 +153,16 @@ def _fits(intent: Intent, tokens: Tokens, row: int) -> bool:
     return bool(along and abs(seen[1]) < 1.8 and 5.0 < seen[0] < 45.0)
 
 
-def _brakes(tokens: Tokens, row: int, spec: TokenSpec) -> list[Choice]:
-    """A full stop of who drives ahead."""
+def _brakes(tokens: Tokens, row: int, path: Double, spec: TokenSpec) -> list[Choice]:
+    """A full stop of who drives ahead, on the path [F, 3] (world) that it would go."""
     speed = float(tokens.velocity[row, 0])
     token = spec.now + int(np.ceil(speed / BRAKE / spec.period))
-    if speed < 3.0 or token >= spec.count:
+    line = np.concatenate([tokens.frame[row, None], path])
+    way, seconds = 0.5 * speed * (token - spec.now) * spec.period, (token - spec.now) * spec.period
+    if speed < 3.0 or token >= spec.count or arc_lengths(line)[-1] < way:
         return []
-    seconds = (token - spec.now) * spec.period
-    ahead = 0.5 * speed * seconds
-    return [Choice("hard-brake", row, token, np.array([ahead, 0.0, 1.0, 0.0, 0.0]), 0.5 * speed / seconds / 2.0)]
+    state = states(along(line, way), np.float64(0.0), tokens.frame[row])
+    return [Choice("hard-brake", row, token, np.asarray(state), 0.5 * speed / seconds / 2.0)]
 
 
 def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
@@ -134,11 +171,11 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
     first, last = round(EARLIEST / spec.period), round(LATEST / spec.period)
     for ahead in range(first, min(last, spec.future) + 1):
         pose, seconds = way[ahead - 1], ahead * spec.period
-        unit = np.array([np.cos(pose[2]), np.sin(pose[2])])
         place, heading = pose[:2], None
         if intent == "cut-in":
             free = config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0])
-            place, heading = pose[:2] + free * unit, float(pose[2])
+            before = _farther(way, ahead - 1, free)
+            place, heading = before[:2], float(before[2])
         lane = _on_a_way(tokens, row, place) if intent == "fail-to-yield" else None
         if lane is not None:
             place, heading = lane[0][:2], float(lane[0][2])
@@ -153,6 +190,15 @@ def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpe
         if intent == "cut-in" or cross > CROSSING:
             out.append(Choice(intent, row, spec.now + ahead, state, change))
     return out
+
+
+def _farther(way: Double, index: int, metres: float) -> Double:
+    """The pose [3] so much farther on ``way`` [F, 3] than its pose ``index``; straight on beyond its end."""
+    left = arc_lengths(way[index:])
+    if left[-1] > metres:
+        return np.asarray(along(way[index:], metres))
+    unit = np.array([np.cos(way[-1, 2]), np.sin(way[-1, 2]), 0.0])
+    return np.asarray(way[-1] + (metres - left[-1]) * unit)
 
 
 def _on_a_way(tokens: Tokens, row: int, place: Double) -> tuple[Double, float] | None:

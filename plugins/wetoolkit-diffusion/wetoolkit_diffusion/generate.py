@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -12,14 +12,16 @@ from torch import Tensor
 from wetoolkit_driving.types import Bool, Double, Float
 
 from wetoolkit_diffusion.batch import collate, going_on, real, units
+from wetoolkit_diffusion.bending import bent
 from wetoolkit_diffusion.checkpoint import Model
 from wetoolkit_diffusion.guidance import GuidanceConfig, guided
 from wetoolkit_diffusion.kinematics import decode
 from wetoolkit_diffusion.noise import SamplerConfig, sample
-from wetoolkit_diffusion.spec import CHANNELS
+from wetoolkit_diffusion.spec import CHANNELS, TokenSpec
 from wetoolkit_diffusion.tokens import Tokens
 
 WARM = 1.0  # noise level at which an earlier plan is taken up again
+AGAINST = 0.5  # metres: who is told to be somewhere is not steered where that would move the place by more
 
 
 @dataclass(frozen=True)
@@ -86,14 +88,27 @@ def _sampled(
         warm, levels = units(starts.repeat_interleave(times, 0), scale, start), sampler.levels(level)
     steer = None
     if guidance is not None:
-        free = ~given & each["known"]
 
         def steer(x: Tensor, level: float) -> Tensor:
             if level > guidance.below:
                 return x
-            return units(guided(real(x, scale, start), each, free, guidance, spec, shy), scale, start)
+            return units(_steered(real(x, scale, start), each, given & each["known"], guidance, spec, shy), scale, start)
 
     return real(sample(model.network, context, noise, held, given, levels, warm, steer), scale, start)
+
+
+def _steered(
+    state: Tensor, scene: Mapping[str, Tensor], given: Tensor, guidance: GuidanceConfig, spec: TokenSpec, shy: bool
+) -> Tensor:
+    """Token states [B, A, K, CHANNELS] ``bent`` to what is ``given`` [B, A, K] and ``guided``. Whoever is told to be where the lanes
+    or the others would not have it is left alone, and the others wait for it: steered, it would leap to that token."""
+    free = scene["known"] & ~given
+    told = given & free.any(-1, keepdim=True)
+    told[..., : spec.now + 1] = False
+    state, movable = bent(state, scene, told, spec), free | told  # the sampler puts given tokens back
+    wanted = guided(state, scene, movable, guidance, spec, shy)
+    against = (told & ((wanted - state)[..., :2].norm(dim=-1) > AGAINST)).any(-1, keepdim=True)  # [B, A, 1]
+    return guided(state, scene, movable & ~against, guidance, spec, shy) if against.any() else wanted
 
 
 def _padded(array: Float | Bool | None, size: int) -> Tensor:

@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import numpy as np
-from wetoolkit_driving.types import Bool, Double, RoadMap, Signal, World
+from wetoolkit_driving.types import Bool, Double, Signal, World
 
 GRACE = 1.0  # seconds after it turned red in which who is on its way in may go on
 BESIDE, ALIGNED = 1.75, 0.5  # metres beside the entry and cosine of the angle to it at which one counts as entering
+SAME = 1.0  # metres: lanes that begin nearer to each other than about this have one stop line
 
 
-def stop_lines(road: RoadMap) -> Double:
-    """[S, 4] where each lane with a signal begins and the unit vector along it there, in the world."""
-    found = np.empty((0, 4))
-    for lane in np.flatnonzero(road.lane_signal >= 0):
-        line = road.centre_line(int(lane))
-        unit = (line[1] - line[0]) / np.hypot(*(line[1] - line[0]))
-        found = np.concatenate([found, [[*line[0], *unit]]])
-    return found
-
-
-def shut(world: World) -> Bool:
-    """[S, T] when nobody may pass each stop line: its signal is red and has been for ``GRACE``."""
-    red = world.signals[world.map.lane_signal[world.map.lane_signal >= 0]] == Signal.RED
+def stops(world: World) -> tuple[Double, Bool]:
+    """Stop lines [S, 4], where lanes with a signal begin and the unit vector along them there, in the world; and when nobody may
+    pass each [S, T]: the signals of all the lanes that begin there are red and have been for ``GRACE``. (Where a left turn is shut
+    but straight on is not, who passes is believed to go straight on.)"""
+    lanes = np.flatnonzero(world.map.lane_signal >= 0)
+    starts = [world.map.centre_line(int(lane))[:2] for lane in lanes]
+    if not starts:
+        return np.empty((0, 4)), np.empty((0, world.steps), bool)
+    way = np.array([line[1] - line[0] for line in starts])
+    lines = np.column_stack([[line[0] for line in starts], way / np.hypot(*way.T)[:, None]])
+    _, first, group = np.unique(np.round(lines[:, :2] / SAME), axis=0, return_index=True, return_inverse=True)
+    red = world.signals[world.map.lane_signal[lanes]] == Signal.RED
     late = min(round(GRACE / world.dt), world.steps)
-    before = np.concatenate([np.repeat(red[:, :1], late, 1), red], 1)[:, : world.steps]  # of what came before nothing is known
-    return np.asarray(red & before)
+    shut = (
+        red & np.concatenate([np.repeat(red[:, :1], late, 1), red], 1)[:, : world.steps]
+    )  # before the record it was as at its start
+    every = [shut[group.ravel() == place].all(0) for place in range(len(first))]
+    return lines[first], np.array(every, bool)
 
 
 def entered(lines: Double, place: Double, course: Double) -> Bool:
@@ -42,8 +45,9 @@ def ran_red(world: World, now: int, poses: Double, frame: Double) -> Bool:
     Signals that the record does not reach are not known, and nobody runs them."""
     steps = min(poses.shape[2], world.steps - now - 1)
     track = np.concatenate([np.broadcast_to(frame, (len(poses), 1, *frame.shape)).swapaxes(1, 2), poses[:, :, :steps]], 2)
-    passes = entered(stop_lines(world.map), track[..., :2], track[..., 1:, 2])  # [S, n, A, T]
-    return np.asarray((passes & shut(world)[:, None, None, now + 1 : now + 1 + steps]).any((0, 3)))
+    lines, shut = stops(world)
+    passes = entered(lines, track[..., :2], track[..., 1:, 2])  # [S, n, A, T]
+    return np.asarray((passes & shut[:, None, None, now + 1 : now + 1 + steps]).any((0, 3)))
 
 
-__all__ = ["entered", "ran_red", "shut", "stop_lines"]
+__all__ = ["entered", "ran_red", "stops"]

@@ -15,7 +15,7 @@ from wetoolkit_driving.types import VX, AgentClass, Bool, Byte, Double, Float, I
 
 from wetoolkit.types import require
 from wetoolkit_diffusion.roads import near, pieces
-from wetoolkit_diffusion.rules import shut, stop_lines
+from wetoolkit_diffusion.rules import stops
 from wetoolkit_diffusion.spec import CHANNELS, KINDS, TIMES, TokenSpec
 from wetoolkit_diffusion.ways import ways
 
@@ -39,7 +39,7 @@ class Tokens:
     way_facts: Float  # [A, R, ways.FACTS]
     open: Bool  # [A, R]
     rails: Float  # [A, R, len(RAILS), 2] the same chains in steps of 2 m, for guidance; no points in training
-    stops: Double  # [S, 4] stop lines with a signal (``rules.stop_lines``), in the world, for guidance
+    stops: Double  # [S, 4] stop lines with a signal (``rules.stops``), in the world, for guidance
     shut: Bool  # [S, F * TIMES + 1] when nobody may pass them, from the present on ``TIMES`` a token
     left_out: int  # road users at the present beyond ``TokenSpec.agents``: they are not modelled
 
@@ -77,7 +77,7 @@ def encode(world: World, now: int, spec: TokenSpec) -> Tokens:
     return Tokens(
         rows, names, frame, _turned(velocity[:, spec.now], -frame[:, 2]).astype(np.float32), kind, size,
         np.where(valid[..., None], state, 0.0).astype(np.float32), valid, points, facts, there, *chains,
-        stop_lines(world.map), _closed(world, now, spec), left_out,
+        *_lights(world, now, spec), left_out,
     )  # fmt: skip
 
 
@@ -109,11 +109,12 @@ def _bodies(world: World, rows: Int) -> tuple[Byte, Float]:
     return kind, size
 
 
-def _closed(world: World, now: int, spec: TokenSpec) -> Bool:
-    """[S, F * TIMES + 1] when stop lines are shut; a signal stays as it is at the record's end."""
+def _lights(world: World, now: int, spec: TokenSpec) -> tuple[Double, Bool]:
+    """Stop lines [S, 4] and when they are shut [S, F * TIMES + 1]; a signal stays as it is at the record's end."""
+    lines, shut = stops(world)
     every = stride(world.dt, spec) / TIMES
     at = now + np.round(every * np.arange(spec.future * TIMES + 1)).astype(np.int32)
-    return shut(world)[:, np.minimum(at, world.steps - 1)]
+    return lines, shut[:, np.minimum(at, world.steps - 1)]
 
 
 def _turned(vectors: Double, angle: Double) -> Double:

@@ -32,7 +32,7 @@ HARD = 1e3  # 1/s^4: and how much one that is too short
 class Lights:
     """Stop lines of B scenes, and whom they bind."""
 
-    lines: Double  # [B, S, 4] as ``rules.stop_lines`` has them
+    lines: Double  # [B, S, 4] as ``rules.stops`` has them
     shut: Bool  # [B, S, F * TIMES + 1] from the present on
     bound: Bool  # [B, A]
 
