@@ -100,7 +100,7 @@ def _sampled(
 def _steered(
     state: Tensor, scene: Mapping[str, Tensor], given: Tensor, guidance: GuidanceConfig, spec: TokenSpec, shy: bool
 ) -> Tensor:
-    """Token states [B, A, K, CHANNELS] ``bent`` to what is ``given`` [B, A, K] and ``guided``. Whoever is told to be where the lanes
+    """Token states [B, A, K, CHANNELS] ``bent`` to what is ``given`` [B, A, K] and ``guided``. Who is told to be where the lanes
     or the others would not have it is left alone, and the others wait for it: steered, it would leap to that token."""
     free = scene["known"] & ~given
     told = given & free.any(-1, keepdim=True)
