@@ -192,6 +192,23 @@ def summary(asked: int, kept: int, met: int, rejected: Counter[str], goals: int,
     }  # fmt: skip
 
 
+def held(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is asked of controls beside what was found (Wilson; variants of a scene are not independent, so it is too narrow)."""
+    out = []
+    for row in found:
+        counts = {"kept": (row["kept"], row["asked"], 0.7), "goals within 2 m": (row["reached"], row["goals"], 0.9)}
+        for name, (some, of, least) in counts.items():
+            if of and row["control"] != "log":
+                share = wilson(some, of)
+                words = "yes" if share.estimate >= least else "no"
+                sure = share.low >= least or share.high < least
+                numbers = {"asked": least, "found": share.estimate, "low": share.low, "high": share.high, "of": of}
+                out.append(
+                    {"control": row["control"], "number": name, **numbers, "holds": words if sure else f"{words}, not surely"}
+                )
+    return out
+
+
 def speed(model: Model, dataset: Minitown) -> dict[str, float]:
     """Seconds (CPU, one thread, median of 7) for 8 variants of a scene of 24 road users, with and without guidance and decoding."""
     worlds = (dataset.load(ref).world for ref in dataset.index("test-common"))
@@ -241,6 +258,7 @@ def main() -> None:
         show("delivered", [delivered])
     if kept:
         show("controls", kept)
+        show("what is asked of controls", held(kept))
     show("8 variants of 24 road users", [took])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"model": model.digest, "training": dict(model.about or {}), "split": options.split, "scenes": options.scenes}
