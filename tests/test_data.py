@@ -105,6 +105,11 @@ def test_windows_by_id_and_by_number(registry):
         window(source, "rare-tesd/000/01")
 
 
+def test_of_many_names_the_nearest_few_are_told():
+    told = str(UnknownName("window", "town-500x", [f"town-{i}" for i in range(1000)]))
+    assert "did you mean 'town-500'" in told and "and 995 more" in told and len(told) < 300
+
+
 def test_recordings_are_written_and_a_lost_one_is_a_row(registry, folder, tmp_path):
     source = open_source(registry, str(folder), {})
     refs = recordings(source, (), 0)

@@ -105,6 +105,37 @@ def test_intervals_of_paired_differences_cover() -> None:
     assert 0.93 <= float(((low <= 0.12) & (high >= 0.12)).mean()) <= 0.97
 
 
+def test_a_ratio_of_independent_rates_has_the_error_of_katz() -> None:
+    a, b = np.repeat([1.0, 0.0], [30, 10]), np.repeat([1.0, 0.0], [12, 48])
+    found = statistics.ratio_interval(a, [f"a{i}" for i in range(40)], b, [f"b{i}" for i in range(60)], seed=0)
+    error = math.sqrt((1 / 30 - 1 / 40 + 1 / 12 - 1 / 60) * 100 / 99)
+    assert found.estimate == pytest.approx(0.75 / 0.2)
+    assert math.log(found.high / found.estimate) == pytest.approx(statistics.t_quantile(0.95, 99) * error)
+    assert found.high / found.estimate == pytest.approx(found.estimate / found.low)
+
+
+def test_ratios_of_rates_that_share_logs_cover() -> None:
+    """Shares of critical frames in both sorts of scenes of 30 logs, good and bad logs alike in both."""
+    rng, hits = np.random.default_rng(4), 0
+    logs = np.repeat(np.arange(30), 3)
+    for run in range(400):
+        level = rng.beta(2.0, 4.0, size=30)[logs]
+        a, b = rng.beta(6 * level, 6 * (1 - level)), rng.beta(6 * level, 6 * (1 - level)) / 4
+        found = statistics.ratio_interval(a, logs.tolist(), b, logs.tolist(), seed=run)
+        hits += found.low <= 4.0 <= found.high
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_a_ratio_to_none_is_infinite_and_keeps_a_lower_end() -> None:
+    logs = list(range(30))
+    a = np.repeat([0.5, 0.0], 15)
+    found = statistics.ratio_interval(a, logs, np.zeros(30), logs, seed=0)
+    top, below = (statistics.mean_interval(values, logs, seed=0) for values in (a, np.zeros(30)))
+    assert (found.estimate, found.high) == (math.inf, math.inf)
+    assert found.low == pytest.approx(top.low / below.high) and "quotients" in found.method
+    assert statistics.ratio_interval(np.zeros(30), logs, a, logs, seed=0).low == 0.0
+
+
 def test_few_logs_get_a_t_interval_on_the_log_means() -> None:
     rng = np.random.default_rng(0)
     means = rng.uniform(0.3, 0.9, size=(RUNS, 12))

@@ -54,6 +54,9 @@ class StoreError(WetoolkitError):
     """The run folder cannot be read or written."""
 
 
+LISTED = 60  # names that are all told; of more the nearest few: a data set may have thousands of windows
+
+
 class UnknownName(WetoolkitError):
     """A name that nobody registered: says what exists and what is nearest."""
 
@@ -61,4 +64,6 @@ class UnknownName(WetoolkitError):
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f"did you mean {near[0]!r}?" if near else way_out or "use one of those"
-        super().__init__(f"{what} {name!r} is not known", way_out=hint, known=", ".join(names) or "none", **context)
+        shown = names if len(names) <= LISTED else difflib.get_close_matches(name, names, n=5, cutoff=0.0)
+        more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+        super().__init__(f"{what} {name!r} is not known", way_out=hint, known=(", ".join(shown) or "none") + more, **context)

@@ -153,6 +153,31 @@ def _t_interval(array: Float, sums: Float, sizes: Float, level: float, bounds: B
     return Interval(mean, max(low, mean - half), min(high, mean + half), level, method, len(array), len(sums))
 
 
+def ratio_interval(
+    a: ArrayLike, a_clusters: Sequence[Any], b: ArrayLike, b_clusters: Sequence[Any], *, seed: int, level: float = 0.95
+) -> Interval:
+    """Interval of mean(a) / mean(b), two rates in [0, 1] of outcomes [n] and [m] whose clusters (logs) they may share.
+
+    The logarithm of the ratio is linearised over the clusters and has Student's quantile; with one outcome a cluster, not shared,
+    its error is that of Katz and others (1978) times sqrt(C / (C - 1)). Where a rate is 0, the ends are quotients of those of both
+    rates' own intervals: no narrower than they should be.
+    """
+    rates = [mean_interval(values, clusters, seed=seed, level=level) for values, clusters in ((a, a_clusters), (b, b_clusters))]
+    (top, below), count = rates, len({*map(str, a_clusters), *map(str, b_clusters)})
+    n = top.n + below.n
+    if min(top.estimate, below.estimate) <= 0.0 or min(top.clusters, below.clusters) == 1:
+        ratio, high = (one / other if other else math.inf for one, other in ((top.estimate, below.estimate), (top.high, below.low)))
+        return Interval(ratio, top.low / below.high, high, level, "quotients of both intervals", n, count)
+    pulls: dict[str, float] = {}
+    for sign, rate, values, clusters in ((1.0, top, a, a_clusters), (-1.0, below, b, b_clusters)):
+        off = (np.asarray(values, np.float64) / rate.estimate - 1.0) / rate.n  # [n] what each outcome moves the logarithm
+        for name, pull in zip(map(str, clusters), off, strict=True):
+            pulls[name] = pulls.get(name, 0.0) + sign * float(pull)
+    error = math.sqrt(sum(pull**2 for pull in pulls.values()) * count / (count - 1))
+    ratio, factor = top.estimate / below.estimate, math.exp(t_quantile(level, count - 1) * error)
+    return Interval(ratio, ratio / factor, ratio * factor, level, "log ratio, linearised over logs", n, count)
+
+
 def studentised(
     sums: Float, sizes: Float, seed: int, level: float, resamples: int, bounds: Bounds | None = (0.0, 1.0)
 ) -> tuple[Float, Float]:

@@ -1,28 +1,29 @@
 """What attacks of `behaviour/diffusion` do to policies that drive, beside the log and the rules of `perturb`, in the same scenes.
 
     make bench-attacks                          # needs build/bench/diffusion.safetensors (make bench-diffusion) and a base policy
-    python tests/benchmarks/bench_attacks.py --model FILE --policy runs/quickstart/policies/pretrain-*.safetensors --scenes 40
+    python tests/benchmarks/bench_attacks.py --model FILE --policy runs/quickstart/policies/{pretrain,train-1}-*.safetensors
 
-Every scene is driven as logged, in variants by rules and under attack, each by the ego as recorded, by `pdm-closed` and by the
-learned base policy in closed loop; "on its plan" attacks what that policy did in the scene as logged in place of what is recorded.
+Every scene is driven as logged, in variants by rules and under attack, each by the ego as recorded, by `pdm-closed` and by
+learned policies in closed loop; "on its plan" attacks what that policy did in the scene as logged in place of what is recorded.
 Critical is a frame in which the ego touches somebody or is less than 1.5 s from it, where avoiding that takes 2 m/s^2 at least
 (`miners/criticality`); a drive fails by the PDM score: a collision that is the ego's fault, or off the road. A variant is valid
-where nobody else exceeds the limits of its class, collides or leaves the road, and some plan of the ego has a PDM score above 0.8:
-of attacks as of rules, of what happened, with one try; that two are alike is not counted. Rates have 95 % intervals clustered by
-log; differences of the share of variants that are valid and critical are paired by scene.
+where nobody else exceeds the limits of its class, collides or leaves the road (of attacks: nor runs a red light, but who attacks),
+and some plan of the ego has a PDM score above 0.8: of attacks as of rules, of what happened, with one try; that two are alike is
+not counted. Three tables (`attack_tables`): by policy, by intent with what rejected it, and what issue 7 asks beside what was
+found. The log's rate is that of many windows of the split as recorded. Intervals are of 95 %, clustered by log.
 """
 
 import argparse
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 import numpy as np
+from attack_tables import ATTACK, LOG, PLANNED, RULES, SHOWN, Drive, intent_rows, policy_rows, rate, said, verdict_rows
 from rich.console import Console
 from rich.table import Table
 from wetoolkit_diffusion.attacks import AttackConfig, choices
@@ -31,6 +32,7 @@ from wetoolkit_diffusion.controls import begin
 from wetoolkit_diffusion.plausible import PlausibilityConfig, best_scores, judge
 from wetoolkit_diffusion.realism import recorded
 from wetoolkit_diffusion.tokens import encode
+from wetoolkit_diffusion.variants import IMPOSSIBLE, Maker
 from wetoolkit_driving.geometry import box_corners, boxes_touch, ego_corners
 from wetoolkit_driving.miners.criticality import conflicts
 from wetoolkit_driving.pdm.closed import PdmClosed, PdmClosedConfig
@@ -42,7 +44,6 @@ from wetoolkit_driving.types import World
 from wetoolkit_minitown.dataset import Minitown, MinitownConfig
 
 from wetoolkit.registry import load_registry
-from wetoolkit.statistics import mean_interval, paired
 from wetoolkit.store import read_state
 from wetoolkit.types import Rollout, Scene, Situation, Step
 
@@ -50,21 +51,17 @@ SECONDS = 6.0  # that are driven and looked at
 TTC, MOVING, COMFORT = 1.5, 0.5, 2.0  # seconds, m/s, m/s^2
 STEPS = 80  # steps of a generated future
 LINK = Step("behaviour/diffusion", "wetoolkit-diffusion", "bench")
-RECORDED, LOG, RULES, ATTACK, PLANNED = "as recorded", "log", "perturb", "attack", "attack on its plan"
+RECORDED, PDM = "as recorded", "pdm-closed"
 
 
-@dataclass
-class Drives:
-    """What became of the variants of one sort under one policy: one row a variant."""
+@dataclass(frozen=True)
+class Asked:
+    """One variant that was asked for; what is not valid has no scene to be driven."""
 
-    scenes: list[str] = field(default_factory=list)
-    logs: list[str] = field(default_factory=list)
-    valid: list[bool] = field(default_factory=list)
-    frames: list[float] = field(default_factory=list)  # share of critical frames
-    met: list[bool] = field(default_factory=list)  # any
-    hit: list[bool] = field(default_factory=list)  # a touch
-    failed: list[bool] = field(default_factory=list)  # no success by the PDM score: at fault in a collision, or off the road
-    reasons: Counter[str] = field(default_factory=Counter)
+    sort: str
+    how: str  # the intent or the rule
+    scene: Scene[World] | None
+    reasons: tuple[str, ...] = ()
 
 
 def spread(items: Any, count: int) -> list[Any]:
@@ -118,18 +115,25 @@ def faults(model: Any, scene: Scene[World], world: World) -> tuple[str, ...]:
     return why or (("unsolvable",) if low else ())
 
 
-def variants(
-    part: Diffusion, rules: Perturb, scene: Scene[World], seen: World, count: int
-) -> Iterator[tuple[str, Scene[World] | None]]:
-    """(sort, variant) of a scene; ``seen``: its world as the policy drove in it. None: one that was asked and is not valid."""
-    yield LOG, scene
-    for varied in rules.vary(scene, count, 0):
-        yield RULES, varied
-    sources = [(ATTACK, scene)] if seen is scene.world else [(ATTACK, scene), (PLANNED, drive_of(scene, seen))]
-    for sort, source in sources:
-        made = part.vary(source, count, 0)
-        yield from ((sort, replace(one, id=f"{one.id}/{sort}", lineage=scene.lineage.then(replace(LINK, seed=0)))) for one in made)
-        yield from ((sort, None) for _ in range(count - len(made)))
+def bent(part: Diffusion, scene: Scene[World], count: int) -> Iterator[Asked]:
+    """The scene as logged, and varied by rules."""
+    yield Asked(LOG, "", scene)
+    for varied in Perturb(PerturbConfig()).vary(scene, count, 0):
+        why = faults(part.model, scene, varied.world)
+        yield Asked(RULES, varied.variant.split(":")[0], None if why else varied, why)
+
+
+def attacked(part: Diffusion, sort: str, source: Scene[World], count: int) -> Iterator[Asked]:
+    """One try each at ``count`` attacks."""
+    maker = Maker(part.model, part.config, source, 0)
+    made = maker.attempt(range(count), 0)
+    for variant in made:
+        why = variant.verdict.reasons
+        scene = None if why else maker.named(variant, {})
+        if scene is not None:
+            scene = replace(scene, id=f"{scene.id}/{sort}", lineage=source.lineage.then(replace(LINK, seed=0)))
+        yield Asked(sort, variant.hold.intent, scene, why)
+    yield from (Asked(sort, IMPOSSIBLE, None, (IMPOSSIBLE,)) for _ in range(count - len(made)))
 
 
 def drive_of(scene: Scene[World], world: World) -> Scene[World]:
@@ -137,10 +141,14 @@ def drive_of(scene: Scene[World], world: World) -> Scene[World]:
     return replace(scene, world=world, clock=replace(scene.clock, steps=world.steps))
 
 
-def log_rate(dataset: Minitown, refs: Sequence[Any]) -> str:
-    """Share of critical frames in many windows of the log as recorded."""
-    scenarios = [dataset.load(ref) for ref in refs]
-    return interval([critical(one.world, one.clock.now)[0] for one in scenarios], [one.log for one in scenarios])
+def log_drives(dataset: Minitown, refs: Sequence[Any]) -> list[Drive]:
+    """Many windows of the log as recorded."""
+    found = []
+    for ref in refs:
+        one = dataset.load(ref)
+        share, touch = critical(one.world, one.clock.now)
+        found.append(Drive(RECORDED, LOG, "", one.id, one.log, (), share, touch))
+    return found
 
 
 def attackable(part: Diffusion, scene: Scene[World]) -> bool:
@@ -149,133 +157,83 @@ def attackable(part: Diffusion, scene: Scene[World]) -> bool:
     return bool(choices(begin(tokens, scene.world, part.model.spec, True), tokens, part.model.spec, part.config.attack))
 
 
-def measure(part: Diffusion, name: str, policy: Any, scenes: Sequence[Scene[World]], count: int) -> dict[str, Drives]:
-    """Every sort of variants under one policy."""
-    rules, found = Perturb(PerturbConfig()), {sort: Drives() for sort in (LOG, RULES, ATTACK, PLANNED)}
-    reward = PdmReward(PdmRewardConfig())
+def measure(
+    part: Diffusion, name: str, policy: Any, scenes: Sequence[Scene[World]], asked: dict[str, list[Asked]], count: int
+) -> list[Drive]:
+    """What one policy does in every sort of variants; ``asked``: those that are the same for all policies, by scene."""
+    found, reward = [], PdmReward(PdmRewardConfig())
     for number, (scene, seen) in enumerate(zip(scenes, driven(policy, scenes, part), strict=True), 1):
-        made = list(variants(part, rules, scene, seen.world, count))
-        there = [one for _, one in made if one is not None]
-        rollouts = driven(policy, there, part)
-        fails = iter(~reward.judge(rollouts).success)
-        worlds = iter([rollout.world for rollout in rollouts])
-        for sort, one in made:
-            drives, world = found[sort], None if one is None else next(worlds)
-            why = ("rejected",) if world is None else faults(part.model, scene, world) if sort == RULES else ()
-            share, hit = (0.0, False) if world is None else critical(world, scene.clock.now)
-            drives.reasons.update(why)
-            failed = world is not None and bool(next(fails))
-            for values, value in (
-                (drives.scenes, scene.id), (drives.logs, scene.log), (drives.valid, not why), (drives.frames, share),
-                (drives.met, share > 0), (drives.hit, hit), (drives.failed, failed),
-            ):  # fmt: skip
-                values.append(value)  # type: ignore[arg-type]
+        own = [] if policy is None else attacked(part, PLANNED, drive_of(scene, seen.world), count)
+        every = [*asked[scene.id], *own]
+        rollouts = driven(policy, [one.scene for one in every if one.scene is not None], part)
+        done = iter(zip(rollouts, reward.judge(rollouts).success, strict=True))
+        for one in every:
+            drive = Drive(name, one.sort, one.how, scene.id, scene.log, one.reasons)
+            if one.scene is not None:
+                rollout, success = next(done)
+                share, touch = critical(rollout.world, scene.clock.now)
+                drive = replace(drive, frames=share, touch=touch, failed=not success)
+            found.append(drive)
         print(f"{name}: {number} of {len(scenes)}", flush=True)
     return found
 
 
-def table(name: str, found: dict[str, Drives]) -> list[dict[str, Any]]:
-    """One row a sort: of all asked the valid, of these the critical; what is both, against the log's and the rules'."""
-    rows = []
-    for sort, drives in found.items():
-        if not drives.scenes:
-            continue
-        valid = np.array(drives.valid)
-        logs = np.array(drives.logs)
-        row: dict[str, Any] = {"policy": name, "variants": sort, "asked": len(valid), "valid": interval(valid, logs)}
-        columns = {"critical": drives.met, "touch": drives.hit, "fails": drives.failed, "critical frames": drives.frames}
-        row |= {title: interval(np.array(values, float)[valid], logs[valid]) for title, values in columns.items()}
-        row["x log"] = ratio(drives, found[LOG])
-        for other in (LOG, RULES):
-            row[f"more than {other}"] = gain(drives, found[other]) if sort != other else ""
-        rows.append({**row, "rejected": dict(drives.reasons)})
-    return rows
+def named(files: Sequence[Path]) -> dict[str, Any]:
+    """Policies of runs' files by their stage, numbered where several have one."""
+    found: dict[str, Any] = {}
+    for file in files:
+        stage = file.stem.rsplit("-", 1)[0]
+        number = 1 + sum(name.split(" ")[0] == stage for name in found)
+        found[stage if number == 1 else f"{stage} {number}"] = learned(file)
+    return found
 
 
-def ratio(drives: Drives, log: Drives) -> str:
-    """Critical frames of valid variants over the log's; where the log has none, over the upper end of its interval."""
-    mine = np.array(drives.frames)[np.array(drives.valid)]
-    base = mean_interval(np.array(log.frames), log.logs, seed=0, bounds=(0.0, 1.0))
-    if not len(mine):
-        return "none"
-    return f"{mine.mean() / base.estimate:.1f}" if base.estimate > 0 else f"more than {mine.mean() / base.high:.1f}"
-
-
-def interval(values: Any, logs: Any) -> str:
-    """Mean and interval, clustered by log."""
-    if not len(values):
-        return "none"
-    one = mean_interval(np.asarray(values, float), list(logs), seed=0, bounds=(0.0, 1.0))
-    return f"{one.estimate:.3f} [{one.low:.3f}, {one.high:.3f}]"
-
-
-def gain(drives: Drives, other: Drives) -> str:
-    """Paired difference of the share of variants that are valid and critical, by scene."""
-    mine, theirs = (by_scene(one) for one in (drives, other))
-    both = sorted(set(mine) & set(theirs))
-    logs = dict(zip(drives.scenes, drives.logs, strict=True))
-    one = paired([mine[s] for s in both], [theirs[s] for s in both], [logs[s] for s in both], seed=0)
-    return f"{one.difference.estimate:+.3f} [{one.difference.low:+.3f}, {one.difference.high:+.3f}] p {one.p:.2g}"
-
-
-def by_scene(drives: Drives) -> dict[str, float]:
-    """Scene -> share of its variants that are valid and critical."""
-    both: dict[str, list[float]] = {}
-    for scene, valid, met in zip(drives.scenes, drives.valid, drives.met, strict=True):
-        both.setdefault(scene, []).append(float(valid and met))
-    return {scene: float(np.mean(values)) for scene, values in both.items()}
+def show(title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print a table."""
+    table = Table(*rows[0], title=title)
+    for row in rows:
+        table.add_row(*map(str, row.values()))
+    Console(width=240).print(table)
 
 
 def main() -> None:
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--model", type=Path, default=Path("build/bench/diffusion.safetensors"))
-    asked.add_argument("--policy", type=Path, default=None, help="file of the learned base policy, from a run's policies/")
+    asked.add_argument("--policy", type=Path, nargs="*", default=[], help="files of learned policies, from runs' policies/")
     asked.add_argument("--split", default="test-common")
     asked.add_argument("--scenes", type=int, default=40)
     asked.add_argument("--each", type=int, default=3, help="variants of a scene and sort")
-    asked.add_argument("--tries", type=int, default=1, help="how often an attack is made before it is given up")
     asked.add_argument("--reacts", action="store_true", help="the others, who attacks included, react in closed loop")
     asked.add_argument("--others", default="recorded", choices=["generated", "recorded"], help="what those do who do not attack")
     asked.add_argument("--windows", type=int, default=300, help="of the split, for the rate of critical frames in the log itself")
-    asked.add_argument("--policies", nargs="*", default=[RECORDED, "pdm-closed", "learned"])
     asked.add_argument("--out", type=Path, default=Path("build/bench/attacks.json"))
     options = asked.parse_args()
     config = DiffusionConfig(
         checkpoint=str(options.model),
         attack=AttackConfig(),
-        plausibility=PlausibilityConfig(tries=options.tries, apart=0.0),
+        plausibility=PlausibilityConfig(tries=1, apart=0.0),
         closed_loop=options.reacts,
         others=options.others,
     )
     part, dataset = Diffusion(config), Minitown(MinitownConfig())
-    scenes = [
-        Replay(ReplayConfig()).reconstruct(dataset.load(ref), None, 0)
-        for ref in spread(dataset.index(options.split), options.scenes)
-    ]
+    refs = dataset.index(options.split)
+    scenes = [Replay(ReplayConfig()).reconstruct(dataset.load(ref), None, 0) for ref in spread(refs, options.scenes)]
     able = [scene for scene in scenes if attackable(part, scene)]
-    usual = log_rate(dataset, spread(dataset.index(options.split), options.windows))
-    policies: dict[str, Any] = {RECORDED: None, "pdm-closed": PdmClosed(PdmClosedConfig())}
-    if options.policy is not None:
-        policies["learned"] = learned(options.policy)
-    rows: list[dict[str, Any]] = []
-    for name in [name for name in options.policies if name in policies]:
-        rows += table(name, measure(part, name, policies[name], able, options.each))
-        facts = {"model": part.model.digest, "split": options.split, "scenes": len(scenes), "attackable": len(able)}
-        facts |= {
-            "log": usual,
-            "windows": options.windows,
-            "reacts": options.reacts,
-            "others": options.others,
-            "tries": options.tries,
-            "rows": rows,
-        }
+    usual = log_drives(dataset, spread(refs, options.windows))
+    both = {scene.id: [*bent(part, scene, options.each), *attacked(part, ATTACK, scene, options.each)] for scene in able}
+    policies = {RECORDED: None, PDM: PdmClosed(PdmClosedConfig()), **named(options.policy)}
+    drives: list[Drive] = []
+    for name, policy in policies.items():
+        drives += measure(part, name, policy, able, both, options.each)
+        tables = {"policies": policy_rows(drives, usual), "intents": intent_rows(drives), "verdicts": verdict_rows(drives, usual)}
+        facts = {"model": part.model.digest, "scenes": len(scenes), "attackable": len(able)}
+        facts |= {key: str(value) for key, value in vars(options).items()}
         options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps(facts, indent=1))
-    shown = Table(*rows[0], title=f"{len(able)} of {len(scenes)} scenes of {options.split} in which an attack is possible")
-    for row in rows:
-        shown.add_row(*map(str, row.values()))
-    Console(width=220).print(shown)
-    Console(width=220).print(f"critical frames of the log itself, {options.windows} windows, as recorded: {usual}")
+        options.out.write_text(json.dumps({**facts, **tables, "drives": [asdict(drive) for drive in drives]}, indent=1))
+    print(f"{len(able)} of {len(scenes)} scenes of {options.split} in which an attack is possible")
+    for title, rows in tables.items():
+        show(title, rows)
+    print(f"critical frames of the log itself, {len(usual)} windows: {said(rate(usual, SHOWN['critical frames']), 4)}")
 
 
 if __name__ == "__main__":

@@ -73,7 +73,7 @@ def attack(
     if chosen.intent == "hard-brake":
         for later in range(chosen.token + 1, chosen.token + 1 + _standing(chosen.token, spec)):
             hold = hold.with_token(chosen.row, later, chosen.state, word, name)
-    return replace(hold, attacked=chosen.row)
+    return replace(hold, attacked=chosen.row, intent=chosen.intent)
 
 
 def _row_of(agent: str, hold: Hold, tokens: Tokens, world: World, spec: TokenSpec) -> int:

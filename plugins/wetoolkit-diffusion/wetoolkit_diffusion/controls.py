@@ -53,6 +53,7 @@ class Hold:
     who: tuple[str, ...] = ()  # ids of those who were given something by name
     by: Mapping[tuple[int, int], str] = field(default_factory=dict)  # (row, token) -> the control that gave it
     attacked: int = -1  # the row that was given an intent, -1 for none
+    intent: str = ""
 
     def with_token(self, row: int, token: int, state: Double, word: str, agent: str) -> Hold:
         """The same with one token more of ``agent``; ``ValidationError`` where it is given otherwise already."""

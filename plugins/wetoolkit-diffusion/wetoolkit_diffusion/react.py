@@ -92,7 +92,7 @@ def with_aims(hold: Hold, tokens: Tokens, world: World, now: int, aims: Sequence
         pose = np.array([aim.x, aim.y, aim.heading]) + late * aim.speed * unit
         held[row, spec.now + token] = states(pose, np.float64(aim.speed), tokens.frame[row])
         given[row, spec.now + token] = True
-    return Hold(given, held, hold.words, hold.attacked)
+    return replace(hold, given=given, held=held)
 
 
 def going_on_with(plan: Reaction, tokens: Tokens, world: World, spec: TokenSpec) -> Float | None:

@@ -6,6 +6,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from wetoolkit_driving.types import Aim, Bool, Control, Double, Float, World
@@ -65,12 +66,11 @@ class Maker:
         """The plausible futures, each the first of its tries that is, and how often each reason rejected one."""
         kept: dict[int, Variant] = {}
         rejected: Counter[str] = Counter()
-        tokens = encode(self.scene.world, self.scene.clock.now, self.model.spec)
         for attempt in range(self.config.plausibility.tries):
             wanted = [index for index in range(count) if index not in kept]
             if not wanted:
                 break
-            made = self._attempt(tokens, wanted, attempt)
+            made = self.attempt(wanted, attempt)
             rejected.update({IMPOSSIBLE: len(wanted) - len(made)})
             for variant in made:
                 if variant.verdict.reasons:
@@ -91,11 +91,16 @@ class Maker:
         a, b = shared(one.tokens.names, other.tokens.names, self.made(one), self.made(other))
         return apart(one.motion[a], other.motion[b], np.ones(len(a), bool))
 
-    def _attempt(self, tokens: Tokens, indices: Sequence[int], attempt: int) -> list[Variant]:
-        """One future for each index where one is possible, judged."""
+    @cached_property
+    def _tokens(self) -> Tokens:
+        """Those of the scene as it is; of one with others in it ``_begun`` makes its own."""
+        return encode(self.scene.world, self.scene.clock.now, self.model.spec)
+
+    def attempt(self, indices: Sequence[int], number: int) -> list[Variant]:
+        """One future for each index where one is possible, judged; the ``number``-th try."""
         c, spec = self.config, self.model.spec
-        drawn = [(index, _stream(self.scene, self.seed, index, attempt)) for index in indices]
-        begun = [(index, rng, self._begun(tokens, rng)) for index, rng in drawn]
+        drawn = [(index, _stream(self.scene, self.seed, index, number)) for index in indices]
+        begun = [(index, rng, self._begun(rng)) for index, rng in drawn]
         left = [(index, rng, one) for index, rng, one in begun if one is not None]
         requests = [self._request(one, rng) for _, rng, one in left]
         shy = c.attack is None and not c.near
@@ -104,7 +109,7 @@ class Maker:
         for state, (index, _, one) in zip(states, left, strict=True):
             motion = motions(one.tokens, state, one.hold.given, spec.now, stride(one.world.dt, spec))[0][0]
             keep_record(motion, one.tokens, one.hold, one.world, self.scene.clock.now)
-            found.append(Variant(index, attempt, one.world, one.tokens, one.hold, state[0], motion, Verdict(())))
+            found.append(Variant(index, number, one.world, one.tokens, one.hold, state[0], motion, Verdict(())))
         return self._judged(found)
 
     def _request(self, begun: Begun, rng: np.random.Generator) -> Request:
@@ -112,14 +117,14 @@ class Maker:
         start = record_on(tokens, self.model.spec) if self.config.near else None
         return Request(tokens, hold.given, hold.held, (int(rng.integers(2**31)),), start)
 
-    def _begun(self, tokens: Tokens, rng: np.random.Generator) -> Begun | None:
+    def _begun(self, rng: np.random.Generator) -> Begun | None:
         """Who is there in one variant and what is given of it; None where what was asked is not possible."""
         c, spec, now = self.config, self.model.spec, self.scene.clock.now
         there = self._populated(rng)
         if there is None:
             return None
         world = there.world
-        tokens = tokens if world is self.scene.world else encode(world, now, spec)
+        tokens = self._tokens if world is self.scene.world else encode(world, now, spec)
         hold: Hold | None = hold_record(begin(tokens, world, spec, c.ego), tokens, world, there.given)
         assert hold is not None
         hold = hold_goals(replace(hold, words=there.words), tokens, world, spec, c.goals)
