@@ -200,7 +200,7 @@ def compared(outcomes: pl.DataFrame) -> pl.DataFrame:
     """Every arm against ``BEFORE`` and ``AGAINST``, over the scenes and seeds that are in ``outcomes``."""
     names = outcomes["policy"].unique(maintain_order=True).to_list()
     pairs = [(name, AGAINST) for name in names if AGAINST in names and name not in (AGAINST, BEFORE, "base")]
-    return measured(compare(outcomes, BEFORE, pairs, seed=0))
+    return measured(compare(outcomes, BEFORE if BEFORE in names else names[0], pairs, seed=0))
 
 
 def over_seeds(outcomes: pl.DataFrame) -> list[dict[str, Any]]:
