@@ -23,13 +23,14 @@ import numpy as np
 from bench_diffusion import EVERY, FILE, SAMPLES, STEPS, show, trained
 from wetoolkit_diffusion.behaviour import Diffusion
 from wetoolkit_diffusion.checkpoint import Model, load
-from wetoolkit_diffusion.distributions import Samples
+from wetoolkit_diffusion.distributions import Samples, jackknifed
 from wetoolkit_diffusion.generate import Request, generate, motions, past
 from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.realism import Tally, going_straight, judge, recorded, rows
 from wetoolkit_diffusion.settings import DiffusionConfig
 from wetoolkit_diffusion.tokens import Tokens, encode
+from wetoolkit_diffusion.verdict import verdicts
 from wetoolkit_driving.geometry import relative
 from wetoolkit_driving.testing import with_control
 from wetoolkit_driving.traffic.engine import start
@@ -39,7 +40,6 @@ from wetoolkit_driving.types import Control, Double, World
 from wetoolkit.errors import DataError, ValidationError
 from wetoolkit.registry import load_registry
 from wetoolkit.sources import open_source
-from wetoolkit.statistics import t_quantile
 from wetoolkit.types import Ref, Scenario
 
 FOLDERS = ("scenarionet_nuscenes", "av2_logs", "av2_forecasting")
@@ -140,27 +140,12 @@ def asked_about(
 
 def distances(samples: Mapping[str, Mapping[str, Samples]]) -> list[dict[str, Any]]:
     """Wasserstein distances of every generator to the log, with intervals over the logs."""
-    out, names = [], sorted(samples["log"])
-    for name in GENERATORS[:-1]:
-        whole = pooled(samples[name], names).distances(pooled(samples["log"], names))
-        left = [[other for other in names if other != log] for log in names]
-        parts = [pooled(samples[name], some).distances(pooled(samples["log"], some)) for some in left]
-        for key, estimate in sorted(whole.items()):
-            found = np.array([part[key] for part in parts if key in part])
-            n = len(found)
-            half = t_quantile(0.95, n - 1) * np.sqrt((n - 1) / n * ((found - found.mean()) ** 2).sum()) if n > 1 else np.inf
-            row = {"generator": name, "class": key[0], "quantity": key[1], "distance": estimate}
-            out.append({**row, "low": max(estimate - half, 0.0), "high": estimate + half})
-    return out
-
-
-def pooled(parts: Mapping[str, Samples], names: Sequence[str]) -> Samples:
-    """The samples of some logs together."""
-    found = Samples()
-    for name in names:
-        for key, values in parts[name].values.items():
-            found.values.setdefault(key, []).extend(values)
-    return found
+    return [
+        {"generator": name, "class": kind, "quantity": quantity, "distance": one.estimate, "low": one.low, "high": one.high}
+        for name in samples
+        if name != "log"
+        for (kind, quantity), one in sorted(jackknifed(samples[name], samples["log"]).items())
+    ]
 
 
 def main() -> None:
@@ -191,11 +176,12 @@ def main() -> None:
         for log in held:
             asked_about(log, models, options.every, tallies, samples)
     numbers = rows(tallies)
-    away = distances(samples)
+    away, asked_for = distances(samples), [row for name in GENERATORS[:2] for row in verdicts(tallies, name)]
     show(f"realism on {len(logs)} real logs, left out in {options.folds} turns", numbers)
     show("Wasserstein distance to the log", away)
+    show("what is asked on minitown, here", asked_for)
     facts = {"model": load(options.model).digest, "logs": {log.name: [log.source, len(log.refs)] for log in logs}, **settings}
-    options.out.write_text(json.dumps({**facts, "realism": numbers, "distances": away}, indent=1))
+    options.out.write_text(json.dumps({**facts, "realism": numbers, "verdicts": asked_for, "distances": away}, indent=1))
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ from wetoolkit_diffusion.attacks import AttackConfig, choices
 from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
 from wetoolkit_diffusion.checkpoint import Model, load
 from wetoolkit_diffusion.controls import CopyConfig, begin
-from wetoolkit_diffusion.distributions import Samples, quantities
+from wetoolkit_diffusion.distributions import Samples, jackknifed, quantities
 from wetoolkit_diffusion.generate import Request, generate, motions, past
 from wetoolkit_diffusion.guidance import GuidanceConfig
 from wetoolkit_diffusion.noise import SamplerConfig
@@ -71,7 +71,8 @@ def realism(
     """Tables of errors, rates and spreads, of distances between distributions and of what was asked; and how many were delivered of
     the first ``kept_of`` scenes. The ego of `idm` is driven by pdm-closed, that of `perturb` as recorded."""
     names = [*GENERATORS, *([DELIVERED] if kept_of else [])]
-    tallies, samples = {name: Tally() for name in names}, {name: Samples() for name in names}
+    tallies: dict[str, Tally] = {name: Tally() for name in names}
+    samples: dict[str, dict[str, Samples]] = {name: {} for name in names}  # by log
     part, asked, kept, rejected = Diffusion(DiffusionConfig(checkpoint=str(file))), 0, 0, Counter[str]()
     for i, ref in enumerate(refs):
         scenario = dataset.load(ref)
@@ -87,12 +88,12 @@ def realism(
             found |= {DELIVERED: np.stack([variant.motion for variant in variants])} if variants else {}
         for name, motion in found.items():
             judge(tokens, world, now, motion, tallies[name], scenario.log)
-            samples[name].add(tokens, motion, there)
+            samples[name].setdefault(scenario.log, Samples()).add(tokens, motion, there)
     away = [
-        {"generator": name, "class": kind, "quantity": quantity, "distance": distance}
+        {"generator": name, "class": kind, "quantity": quantity, "distance": one.estimate, "low": one.low, "high": one.high}
         for name in names
-        for (kind, quantity), distance in sorted(samples[name].distances(samples["log"]).items())
         if name != "log"
+        for (kind, quantity), one in sorted(jackknifed(samples[name], samples["log"]).items())
     ]
     return rows(tallies), away, verdicts(tallies), {"asked": asked, "kept": kept, "rejected": dict(rejected)}
 
@@ -191,6 +192,23 @@ def summary(asked: int, kept: int, met: int, rejected: Counter[str], goals: int,
     }  # fmt: skip
 
 
+def held(found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What is asked of controls beside what was found (Wilson; variants of a scene are not independent, so it is too narrow)."""
+    out = []
+    for row in found:
+        counts = {"kept": (row["kept"], row["asked"], 0.7), "goals within 2 m": (row["reached"], row["goals"], 0.9)}
+        for name, (some, of, least) in counts.items():
+            if of and row["control"] != "log":
+                share = wilson(some, of)
+                words = "yes" if share.estimate >= least else "no"
+                sure = share.low >= least or share.high < least
+                numbers = {"asked": least, "found": share.estimate, "low": share.low, "high": share.high, "of": of}
+                out.append(
+                    {"control": row["control"], "number": name, **numbers, "holds": words if sure else f"{words}, not surely"}
+                )
+    return out
+
+
 def speed(model: Model, dataset: Minitown) -> dict[str, float]:
     """Seconds (CPU, one thread, median of 7) for 8 variants of a scene of 24 road users, with and without guidance and decoding."""
     worlds = (dataset.load(ref).world for ref in dataset.index("test-common"))
@@ -240,6 +258,7 @@ def main() -> None:
         show("delivered", [delivered])
     if kept:
         show("controls", kept)
+        show("what is asked of controls", held(kept))
     show("8 variants of 24 road users", [took])
     options.out.parent.mkdir(parents=True, exist_ok=True)
     facts = {"model": model.digest, "training": dict(model.about or {}), "split": options.split, "scenes": options.scenes}

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from wetoolkit_diffusion.distributions import FAR, Samples, quantities
+from wetoolkit_diffusion.distributions import FAR, Samples, jackknifed, quantities
 from wetoolkit_diffusion.diversity import apart, ends, shared
 from wetoolkit_diffusion.plausible import breaks_rules
 from wetoolkit_diffusion.realism import KNOWN, Tally, going_straight, judge, off_road, recorded, road, rows
@@ -108,6 +108,25 @@ def test_quantities_are_those_of_the_motion() -> None:
     other.add(tokens, faster[None], there)
     assert own.distances(own)["vehicle", "speed"] == 0.0
     assert other.distances(own)["vehicle", "speed"] == pytest.approx(2.0, abs=1e-2)
+
+
+def test_distances_have_intervals_over_the_logs() -> None:
+    rng, key = np.random.default_rng(3), ("vehicle", "speed")
+    logs = {f"log{i}": rng.normal(10.0, 2.0, 200) for i in range(30)}
+    by_log = lambda shift: {name: Samples({key: [some + shift]}) for name, some in logs.items()}  # noqa: E731
+    same = jackknifed(by_log(0.7), by_log(0.0))[key]
+    assert (same.estimate, same.low, same.high) == (pytest.approx(0.7),) * 3  # the same shift in every log
+    found, part = (
+        {f"log{i}": Samples({key: [some + rng.normal(0.7, 0.3)]}) for i, some in enumerate(logs.values())},
+        list(logs)[:12],
+    )
+    wide = jackknifed(found, by_log(0.0))[key]
+    assert wide.low < 0.7 < wide.high
+    assert 0.1 < wide.high - wide.low < 0.8  # 4 standard errors of 0.3 / sqrt(30) are 0.22
+    some = jackknifed({name: found[name] for name in part}, by_log(0.0))[key]
+    assert (some.clusters, some.n) == (12, 2400)
+    alone = jackknifed({"log0": found["log0"]}, by_log(0.0))[key]
+    assert (alone.low, alone.high) == (0.0, np.inf)
 
 
 def test_futures_are_apart_by_those_who_go_anywhere() -> None:

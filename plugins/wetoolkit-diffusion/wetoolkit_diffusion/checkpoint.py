@@ -17,7 +17,7 @@ from wetoolkit.types import Array
 from wetoolkit_diffusion.network import Denoiser, NetworkConfig
 from wetoolkit_diffusion.spec import TokenSpec
 
-SCHEMA = "wetoolkit-diffusion-2"  # changes whenever what a token or a layer means does
+SCHEMA = "wetoolkit-diffusion-3"  # changes whenever what a token or a layer means does
 WAY_OUT = "train it again: wetool fit behaviour/diffusion minitown"
 
 

@@ -2,11 +2,12 @@
 
 Speed [m/s], acceleration [m/s^2], yaw rate [rad/s] and nearest distance between box centres [m], each at every half second; and
 time to collision [s] with the road user that would be met soonest at constant velocity (discs as wide as the boxes; at most
-``FAR``).
+``FAR``). Intervals of distances leave out a tenth of the logs at a time (the grouped jackknife), or one where there are no more.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -14,6 +15,7 @@ from scipy.stats import wasserstein_distance
 from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.types import Bool, Double
 
+from wetoolkit.statistics import Interval, t_quantile
 from wetoolkit_diffusion.kinematics import DT
 from wetoolkit_diffusion.spec import KINDS
 from wetoolkit_diffusion.tokens import Tokens
@@ -21,6 +23,7 @@ from wetoolkit_diffusion.tokens import Tokens
 QUANTITIES = ("speed", "acceleration", "yaw rate", "nearest", "ttc")
 EVERY = 5  # steps of 0.1 s
 FAR = 10.0  # seconds
+GROUPS = 10  # of logs, of which one is left out at a time
 SELF = 1e6  # metres: as far as nobody else is
 
 
@@ -45,6 +48,33 @@ class Samples:
             if len(own) and len(other):
                 out[key] = float(wasserstein_distance(own, other))
         return out
+
+
+def pooled(parts: Mapping[str, Samples], names: Sequence[str]) -> Samples:
+    """The samples of some logs together."""
+    found = Samples()
+    for name in names:
+        for key, values in parts[name].values.items():
+            found.values.setdefault(key, []).extend(values)
+    return found
+
+
+def jackknifed(found: Mapping[str, Samples], reference: Mapping[str, Samples]) -> dict[tuple[str, str], Interval]:
+    """The distance of each quantity to that of the same logs of the reference; of one log the interval is the half-line."""
+    names = sorted(found)
+    left = [[name for i, name in enumerate(names) if i % GROUPS != group] for group in range(min(GROUPS, len(names)))]
+    whole = pooled(found, names).distances(pooled(reference, names))
+    parts = [pooled(found, some).distances(pooled(reference, some)) for some in left]
+    out = {}
+    for key, estimate in whole.items():
+        some = np.array([part[key] for part in parts if key in part])
+        n = len(some)
+        half = t_quantile(0.95, n - 1) * float(np.sqrt((n - 1) / n * ((some - some.mean()) ** 2).sum())) if n > 1 else np.inf
+        size = sum(map(len, pooled(found, names).values[key]))
+        out[key] = Interval(
+            estimate, max(estimate - half, 0.0), estimate + half, 0.95, f"jackknife, {n} groups of logs", size, len(names)
+        )
+    return out
 
 
 def quantities(tokens: Tokens, motion: Double) -> dict[str, Double]:
@@ -82,4 +112,4 @@ def _others(place: Double, velocity: Double, tokens: Tokens) -> tuple[Double, Do
     return near, soon
 
 
-__all__ = ["QUANTITIES", "Samples", "quantities"]
+__all__ = ["QUANTITIES", "Samples", "jackknifed", "pooled", "quantities"]

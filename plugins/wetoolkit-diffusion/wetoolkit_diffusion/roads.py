@@ -33,7 +33,7 @@ def pieces(road: RoadMap, signals: Byte, spec: TokenSpec) -> Pieces:
     """Every lane, crossing and edge of a walkway cut into pieces; ``signals`` [S] are those of the present."""
     lines = [(road.centre_line(i), _lane_facts(road, signals, i), spec.piece) for i in range(road.lanes)]
     crossings = [road.area(int(i)) for i in np.flatnonzero(road.area_kind == AreaKind.CROSSWALK)]
-    lines += [(_long_axis(ring), _facts(CROSSING, _traffic(road, signals, ring), 0.0), spec.piece) for ring in crossings]
+    lines += [(_long_axis(ring), _facts(CROSSING, traffic_on(road, signals, ring), 0.0), spec.piece) for ring in crossings]
     walks = [road.area(int(i)) for i in np.flatnonzero(road.area_kind == AreaKind.WALKWAY)]
     lines += [(np.vstack([ring, ring[:1]]), _facts(WALK, 0, 0.0), EDGE) for ring in walks]
     points, facts = [], []
@@ -58,7 +58,7 @@ def _facts(kind: int, signal: int, limit: float) -> Float:
     return known
 
 
-def _traffic(road: RoadMap, signals: Byte, ring: Double) -> int:
+def traffic_on(road: RoadMap, signals: Byte, ring: Double) -> int:
     """The signal of the lanes that cross a crossing just after the place where they are stopped: where it is red one may walk."""
     area = shapely.Polygon(ring)
     if not area.is_valid:
@@ -117,4 +117,4 @@ def near(found: Pieces, frames: Double, walks: Bool, spec: TokenSpec) -> tuple[F
     return points, facts, there
 
 
-__all__ = ["FACTS", "Pieces", "near", "pieces"]
+__all__ = ["FACTS", "Pieces", "near", "pieces", "traffic_on"]

@@ -27,6 +27,7 @@ from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode
 
 POOL = 64  # scenes of about equal size are looked for among so many
+ASIDE = 0.5  # metres from where it would be at constant velocity: who comes to more is lively
 
 
 class TrainingConfig(Config):
@@ -42,8 +43,9 @@ class TrainingConfig(Config):
     pace: float = Field(default=2.0, description="weight of the error in the motion from token to token [1]", ge=0.0)
     save_every: float = Field(default=120.0, description="time between two savings [s]", gt=0.0)
     lively: float = Field(
-        default=0.5, description="how much oftener a scene is drawn for each walker or cyclist on the move in it [1]", ge=0.0
+        default=1.0, description="how much oftener a scene is drawn for each walker in it who turns, stops or sets off [1]", ge=0.0
     )
+    walkers: float = Field(default=4.0, description="how many times the error of a walker counts, who are few and slow [1]", gt=0.0)
     threads: int = Field(default=1, description="threads of torch [1]", ge=1)
     init: str = Field(default="", description="file of a trained model to begin from (fine-tuning); its tokens and size are kept")
 
@@ -121,7 +123,7 @@ def _train(
         for group in state.optimizer.param_groups:
             group["lr"] = config.rate * _rate(done, config.warmup)
         state.optimizer.zero_grad(set_to_none=True)
-        value = loss(state.network, collate(chosen), spec, config.pace, generator)
+        value = loss(state.network, collate(chosen), spec, config.pace, generator, config.walkers)
         value.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(state.network.parameters(), 1.0)
         state.optimizer.step()
@@ -139,8 +141,11 @@ def _train(
     return float(np.mean(losses)) if losses else float("nan")
 
 
-def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: float, generator: torch.Generator) -> Tensor:
-    """Weighted squared error of x0 over the tokens that are not given, and of the motion from token to token."""
+def loss(
+    network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: float, generator: torch.Generator, walkers: float = 1.0
+) -> Tensor:
+    """Weighted squared error of x0 over the tokens that are not given, and of the motion from token to token; a walker's counts
+    ``walkers`` times."""
     start = going_on(scene["velocity"], spec)
     scale = network.scale[scene["kind"]]  # [B, A, K, CHANNELS]
     clean = torch.where(scene["known"][..., None], units(scene["state"], scale, start), 0.0)
@@ -148,22 +153,30 @@ def loss(network: Denoiser, scene: Mapping[str, Tensor], spec: TokenSpec, pace: 
     noise = torch.randn(clean.shape, generator=generator)
     found = network(clean + sigma[..., None] * noise, sigma, network.context(scene))
     wanted = scene["known"] & (sigma > 0)
+    counts = torch.where(scene["kind"] == AgentClass.PEDESTRIAN, walkers, 1.0)[..., None].expand_as(sigma)
     error = (found - clean).where(scene["known"][..., None], 0.0)
-    first = (weight(sigma) * error.square().mean(-1))[wanted].mean()
+    first = _mean(weight(sigma) * error.square().mean(-1), counts, wanted)
     metres = (error * scale)[..., :2]
     both = wanted[..., 1:] | wanted[..., :-1]
     both = both & scene["known"][..., 1:] & scene["known"][..., :-1]
     jump = (metres[..., 1:, :] - metres[..., :-1, :]).square().sum(-1) / spec.period**2  # (m/s)^2
     soft = torch.sqrt(jump + 1.0) - 1.0  # far from the truth a metre more matters less
-    return first + pace * (soft / (0.2 + sigma[..., 1:]).clamp(max=2.0))[both].mean()
+    return first + pace * _mean(soft / (0.2 + sigma[..., 1:]).clamp(max=2.0), counts[..., 1:], both)
+
+
+def _mean(value: Tensor, counts: Tensor, where: Tensor) -> Tensor:
+    """The mean where it is asked for, each counting so much."""
+    return (value * counts)[where].sum() / counts[where].sum()
 
 
 def oftener(scenes: Sequence[Tokens], spec: TokenSpec, lively: float) -> Double:
-    """How often [n] each scene is to be drawn, sum 1: more where walkers and cyclists are on the move, who are few."""
+    """How often [n] each scene is to be drawn, sum 1: more where walkers turn, stop or set off, who are few."""
     counts = []
     for scene in scenes:
-        gone = np.hypot(scene.state[:, spec.now + 1 :, 0], scene.state[:, spec.now + 1 :, 1]).max(1)
-        counts.append(int(((scene.kind != AgentClass.VEHICLE) & (gone > 1.0)).sum()))
+        on = going_on(torch.from_numpy(scene.velocity), spec).numpy()
+        aside = np.hypot(*np.moveaxis((scene.state - on)[..., :2], -1, 0))  # [A, K] metres from where they would be unchanged
+        changes = np.where(scene.valid, aside, 0.0).max(1) > ASIDE
+        counts.append(int(((scene.kind == AgentClass.PEDESTRIAN) & changes).sum()))
     odds = 1.0 + lively * np.array(counts, np.float64)
     return np.asarray(odds / odds.sum())
 
@@ -223,4 +236,4 @@ def _restore(state: State, path: Path, seed: int, init: str) -> None:
     state.step, state.spent = int(about["step"]), float(about["spent"])
 
 
-__all__ = ["TrainingConfig", "fit", "loss", "windows"]
+__all__ = ["TrainingConfig", "fit", "loss", "oftener", "windows"]

@@ -29,13 +29,13 @@ def verdicts(
         found = share(tables[generator], tables[baseline], (kind, "minADE"), seed)
         base = float(np.mean(tables[baseline].values[kind, "minADE"]))
         words = f"at most {SHARE:g} of {baseline}'s {base:.3f} m"
-        out.append({"class": kind, "number": "minADE", "asked": words, **_row(found, SHARE)})
+        out.append({"generator": generator, "class": kind, "number": "minADE", "asked": words, **_row(found, SHARE)})
         for name in RATES:
             if (kind, name) in tables[generator].values:
                 own, rate = (float(np.mean(tables[which].values[kind, name])) for which in (generator, log))
                 words = f"{own:.4f} at most {TIMES:g} times the log's {rate:.4f}"
                 found = excess(tables, generator, log, (kind, name), seed)
-                out.append({"class": kind, "number": name, "asked": words, **_row(found, 0.0)})
+                out.append({"generator": generator, "class": kind, "number": name, "asked": words, **_row(found, 0.0)})
     return out
 
 

@@ -1,7 +1,8 @@
 """The ways that lie before who drives: chains of lanes from where it is, with the next signal on each.
 
 Pieces of the map round about (``roads``) say what is near; a way says where one gets. An agent's ways start on the lanes that it is
-on (beside at most ``BESIDE``, turned at most ``TURNED``) and branch with them; walkers have none.
+on (beside at most ``BESIDE``, turned at most ``TURNED``) and branch with them. Those of walkers lead along walkways and crossings
+(``walks``), and guide nobody.
 """
 
 from __future__ import annotations
@@ -14,9 +15,11 @@ from wetoolkit_driving.geometry import along, project, relative, wrap_angle
 from wetoolkit_driving.types import AgentClass, Bool, Byte, Double, Float, RoadMap
 
 from wetoolkit_diffusion.spec import TokenSpec
+from wetoolkit_diffusion.walks import FAR, Chain, chains, walks
 
 BESIDE, TURNED = 3.0, np.deg2rad(60.0)
 AHEAD = np.array([0.0, 2.0, 4.0, 7.0, 10.0, 14.0, 18.0, 23.0, 28.0, 34.0, 41.0, 49.0, 58.0, 69.0, 82.0, 96.0])  # metres
+STRIDES = np.concatenate([np.arange(0.0, 10.0), np.linspace(10.5, FAR, 6)])  # metres: where walkers' ways are known
 RAILS = 2.0 * np.arange(65)  # metres: the same ways as guidance takes them
 FACTS = 4 + 4  # signal (one-hot), its distance, the way's length, the lateral offset to it, the speed limit
 STARTS = 2  # lanes that ways may start on
@@ -42,6 +45,13 @@ def ways(road: RoadMap, signals: Byte, frames: Double, kind: Byte, spec: TokenSp
             points[row, i] = relative(frames[row], np.column_stack([poses[:, :2], np.zeros(len(poses))]))[:, :2]
             rails[row, i] = relative(frames[row], along(line, place + RAILS))[:, :2]
             facts[row, i], there[row, i] = _facts(road, signals, chain, place, offset, length), True
+    on_foot = np.flatnonzero(kind == AgentClass.PEDESTRIAN)
+    net = walks(road, signals) if len(on_foot) else []
+    for row in on_foot:
+        for i, walk in enumerate(chains(net, frames[row])[: spec.ways]):
+            poses = along(walk.line, walk.place + np.minimum(STRIDES, max(walk.length, 0.1)))
+            points[row, i] = relative(frames[row], np.column_stack([poses[:, :2], np.zeros(len(poses))]))[:, :2]
+            facts[row, i], there[row, i] = _walk_facts(walk), True
     return points, facts, there, rails
 
 
@@ -88,6 +98,14 @@ def _facts(road: RoadMap, signals: Byte, chain: list[int], place: float, offset:
             break
     facts[state] = 1.0
     facts[4:] = distance / 30.0, min(length, AHEAD[-1]) / 50.0, offset, float(road.lane_speed_limit[chain[0]]) / 10.0
+    return facts
+
+
+def _walk_facts(walk: Chain) -> Float:
+    """The same of a walker's: the signal of the first crossing, how far it is in coarse and in fine units, and no speed limit."""
+    facts = np.zeros(FACTS, np.float32)
+    facts[walk.signal] = 1.0
+    facts[4:] = walk.crossing / 30.0, min(walk.length, FAR) / 50.0, walk.offset, np.log1p(walk.crossing)
     return facts
 
 
