@@ -26,7 +26,8 @@ from wetoolkit_driving.geometry import compose, relative
 from wetoolkit_driving.testing import SIZES, actor, crossing_world, scene, straight_world
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
 
-from wetoolkit.errors import ValidationError
+from wetoolkit.config import checked
+from wetoolkit.errors import ConfigError, ValidationError
 from wetoolkit.types import Scene
 
 ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
@@ -210,6 +211,13 @@ def test_the_others_can_do_as_recorded(checkpoint: Path) -> None:
 def test_contradictory_settings_name_both(settings: dict[str, Any], one: str, other: str) -> None:
     with pytest.raises(PydanticError, match=f"{one} and {other} contradict"):
         DiffusionConfig.model_validate(settings)
+
+
+def test_a_contradiction_is_told_in_its_own_words() -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(DiffusionConfig, {"manners": {}, "copy_goals": {}})
+    assert str(caught.value).startswith("manners and copy_goals contradict each other: leave one of them out\n")
+    assert "Value error" not in str(caught.value) and "quantile" not in str(caught.value)
 
 
 def test_contradictions_in_a_scene_name_both(checkpoint: Path) -> None:
