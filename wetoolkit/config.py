@@ -27,13 +27,18 @@ def checked(model: type[C], settings: Mapping[str, Any], **context: object) -> C
         return model.model_validate(dict(settings))
     except pydantic.ValidationError as error:
         faults = [_fault(model, fault) for fault in error.errors(include_url=False)]
-        way_out = f"settings: {', '.join(model.model_fields) or 'none'}"
-        raise ConfigError("\n".join(f"{key}: {what}" for key, what in faults), way_out=way_out, **context) from None
+        named = any(key for key, _ in faults)
+        way_out = f"settings: {', '.join(model.model_fields) or 'none'}" if named else "change one of these settings"
+        raise ConfigError(
+            "\n".join(f"{key}: {what}" if key else what for key, what in faults), way_out=way_out, **context
+        ) from None
 
 
 def _fault(model: type[BaseModel], fault: Any) -> tuple[str, str]:
-    """(key, sentence) of one of pydantic's errors."""
-    path, key = fault["loc"], ".".join(str(part) for part in fault["loc"]) or "settings"
+    """(key, sentence) of one of pydantic's errors; no key where settings contradict one another, which a validator says."""
+    path, key = fault["loc"], ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "value_error":
+        return key, str(fault["ctx"]["error"])
     if fault["type"] == "extra_forbidden":
         near = difflib.get_close_matches(str(path[-1]), _owner(model, path).model_fields, n=1)
         return key, "is no setting" + (f"; did you mean {near[0]!r}?" if near else "")

@@ -121,7 +121,7 @@ def intent_rows(drives: Sequence[Drive]) -> list[dict[str, Any]]:
 
 
 def verdict_rows(drives: Sequence[Drive], usual: Sequence[Drive]) -> list[dict[str, Any]]:
-    """What issue 7 asks of attacks, what was found, and whether that holds: with its whole interval, by the estimate, or not."""
+    """What issue 7 asks of attacks, what was found, whether that holds, and whether the interval leaves doubt."""
     policies = list(dict.fromkeys(drive.policy for drive in drives))
     valid = rate(some(drives, policies[0], ATTACK), lambda drive: drive.valid)
     rows = [_verdict("all", "variants that are valid at the first try", VALID, valid)]
@@ -136,8 +136,12 @@ def verdict_rows(drives: Sequence[Drive], usual: Sequence[Drive]) -> list[dict[s
 
 
 def _verdict(policy: str, asked: str, least: float, found: Interval | None) -> dict[str, Any]:
-    whole, estimate = (found is not None and value >= least for value in ((found.low, found.estimate) if found else (0.0, 0.0)))
-    holds = "yes" if whole else "by the estimate" if estimate else "no"
+    if found is None:
+        holds = "nothing was found"
+    else:
+        does = found.estimate >= least
+        surely = found.low >= least if does else found.high < least
+        holds = ("yes" if does else "no") + ("" if surely else ", not surely")
     return {"policy": policy, "asked": asked, "at least": f"{least:g}", "found": said(found), "holds": holds}
 
 

@@ -11,12 +11,11 @@ import numpy as np
 import pytest
 from wetoolkit_diffusion.attacks import AttackConfig, Intent, attack, choices
 from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
-from wetoolkit_diffusion.checkpoint import save
 from wetoolkit_diffusion.controls import CopyConfig, GoalConfig, begin
 from wetoolkit_diffusion.guidance import GuidanceConfig
-from wetoolkit_diffusion.plausible import PlausibilityConfig, best_scores, judge
+from wetoolkit_diffusion.plausible import best_scores, judge
 from wetoolkit_diffusion.realism import collisions
-from wetoolkit_diffusion.testing import NOW, SPEC, busy, model, without_lanes
+from wetoolkit_diffusion.testing import ANYTHING, NOW, SPEC, behaviour, busy, without_lanes
 from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
@@ -31,18 +30,6 @@ from wetoolkit.testing.data import BehaviourContract
 from wetoolkit.types import Scene, Situation, Step
 
 FREE = GuidanceConfig(steps=0, back=0.0, wait=False)
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
-
-
-@pytest.fixture(scope="session")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("model") / "diffusion.safetensors"
-    save(file, model(), {"seed": 0})
-    return file
-
-
-def behaviour(file: Path, **settings: Any) -> Diffusion:
-    return Diffusion(DiffusionConfig(checkpoint=str(file), **{"plausibility": ANYTHING, **settings}))
 
 
 class TestDiffusion(BehaviourContract):

@@ -10,38 +10,25 @@ import numpy as np
 import pytest
 from pydantic import ValidationError as PydanticError
 from wetoolkit_diffusion.attacks import AttackConfig, choices
-from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
-from wetoolkit_diffusion.checkpoint import save
+from wetoolkit_diffusion.behaviour import DiffusionConfig
 from wetoolkit_diffusion.controls import GoalConfig, begin
 from wetoolkit_diffusion.manners import MannersConfig, travelled, with_manners
 from wetoolkit_diffusion.noise import SamplerConfig
 from wetoolkit_diffusion.places import WHERE, Where
-from wetoolkit_diffusion.plausible import PlausibilityConfig
 from wetoolkit_diffusion.populate import DensityConfig, InsertConfig, Kind, Populated, PoseConfig, insert, is_free, thicken, without
 from wetoolkit_diffusion.realism import road
 from wetoolkit_diffusion.settings import PRESETS
-from wetoolkit_diffusion.testing import NOW, SPEC, busy, model, without_lanes
+from wetoolkit_diffusion.testing import NOW, SPEC, behaviour, busy, model, without_lanes
 from wetoolkit_diffusion.tokens import encode
 from wetoolkit_driving.geometry import compose, relative
 from wetoolkit_driving.testing import SIZES, actor, crossing_world, scene, straight_world
 from wetoolkit_driving.types import AgentClass, Control, Signal, World
 
-from wetoolkit.errors import ValidationError
+from wetoolkit.config import checked
+from wetoolkit.errors import ConfigError, ValidationError
 from wetoolkit.types import Scene
 
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
 ROAD = crossing_world([actor(-30, 0, 0, 8.0), actor(60, 3.5, np.pi, 8.0)], signals=(Signal.GREEN, Signal.RED))
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("model") / "diffusion.safetensors"
-    save(file, model(), {"seed": 0})
-    return file
-
-
-def behaviour(file: Path, **settings: Any) -> Diffusion:
-    return Diffusion(DiffusionConfig(checkpoint=str(file), **{"plausibility": ANYTHING, **settings}))
 
 
 def put_in(world: World, config: InsertConfig, seed: int = 0) -> Populated:
@@ -210,6 +197,13 @@ def test_the_others_can_do_as_recorded(checkpoint: Path) -> None:
 def test_contradictory_settings_name_both(settings: dict[str, Any], one: str, other: str) -> None:
     with pytest.raises(PydanticError, match=f"{one} and {other} contradict"):
         DiffusionConfig.model_validate(settings)
+
+
+def test_a_contradiction_is_told_in_its_own_words() -> None:
+    with pytest.raises(ConfigError) as caught:
+        checked(DiffusionConfig, {"manners": {}, "copy_goals": {}})
+    assert str(caught.value).startswith("manners and copy_goals contradict each other: leave one of them out\n")
+    assert "Value error" not in str(caught.value) and "quantile" not in str(caught.value)
 
 
 def test_contradictions_in_a_scene_name_both(checkpoint: Path) -> None:

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from wetoolkit_diffusion.attacks import AttackConfig
-from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
-from wetoolkit_diffusion.checkpoint import save
-from wetoolkit_diffusion.plausible import PlausibilityConfig
-from wetoolkit_diffusion.testing import NOW, model
+from wetoolkit_diffusion.testing import NOW, behaviour
 from wetoolkit_driving.canvas import FINE, KINDS, Canvas
 from wetoolkit_driving.domain import Driving
 from wetoolkit_driving.geometry import relative
@@ -22,17 +20,14 @@ from wetoolkit_driving.types import AgentClass, World
 
 from wetoolkit.types import ObservationSpec, Rollout, Scene, Situation
 
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0)
 SPEC = ObservationSpec(fields=("agents",))
 
 
 @pytest.fixture(scope="module")
-def varied(tmp_path_factory: pytest.TempPathFactory) -> Scene[World]:
+def varied(checkpoint: Path) -> Scene[World]:
     """Somebody who stands at the kerb in the log steps in the ego's way."""
-    file = tmp_path_factory.mktemp("model") / "diffusion.safetensors"
-    save(file, model(), {"seed": 0})
-    config = DiffusionConfig(checkpoint=str(file), attack=AttackConfig(intents=("jaywalk",)), plausibility=ANYTHING)
-    (found,) = Diffusion(config).vary(scene(pedestrian_world(start=-6.0, pace=0.0, x=40.0)), 1, 0)
+    part = behaviour(checkpoint, attack=AttackConfig(intents=("jaywalk",)))
+    (found,) = part.vary(scene(pedestrian_world(start=-6.0, pace=0.0, x=40.0)), 1, 0)
     assert "jaywalk by a0" in found.variant
     return found
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from wetoolkit_diffusion.batch import collate
 from wetoolkit_diffusion.checkpoint import Model, load, save
 from wetoolkit_diffusion.generate import Request, generate, past
 from wetoolkit_diffusion.likely import excess, surprise
@@ -14,7 +15,9 @@ from wetoolkit_diffusion.noise import SamplerConfig, draw
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW, SIZE, SPEC, busy, carried, drives, model
 from wetoolkit_diffusion.tokens import Tokens, encode
-from wetoolkit_diffusion.training import TrainingConfig, fit
+from wetoolkit_diffusion.training import TrainingConfig, fit, loss, oftener
+from wetoolkit_driving.testing import actor, straight_world
+from wetoolkit_driving.types import AgentClass
 
 from wetoolkit.errors import StoreError
 from wetoolkit.store import read_state, write_state
@@ -150,3 +153,20 @@ def test_a_checkpoint_comes_back_and_another_schema_is_refused(tmp_path: Path) -
     write_state(file, {"x": np.zeros(3)}, facts)
     with pytest.raises(StoreError, match="not a model"):
         load(file)
+
+
+def test_a_walkers_error_counts_as_often_as_asked() -> None:
+    scene, network = collate([encode(busy(), NOW, SPEC)]), model().network
+    value = lambda walkers: float(loss(network, scene, SPEC, 0.0, torch.Generator().manual_seed(4), walkers))  # noqa: E731
+    walkers, others, mean = value(1e9), value(1e-9), value(1.0)
+    share = (mean - others) / (walkers - mean)  # how many tokens of walkers there are for one of the others
+    assert value(4.0) == pytest.approx((others + 4.0 * share * walkers) / (1.0 + 4.0 * share), rel=1e-4)
+
+
+def test_windows_in_which_walkers_change_are_drawn_oftener() -> None:
+    def window(speed: float | list[float], kind: AgentClass = AgentClass.PEDESTRIAN) -> Tokens:
+        return encode(straight_world([actor(10, -6, 0, speed, kind)]), NOW, SPEC)
+
+    stops = [1.4] * (NOW + 20) + [0.0] * (81 - 20)
+    odds = oftener([window(1.4), window(stops), window(0.0), window(stops, AgentClass.BICYCLE)], SPEC, 1.0)
+    assert odds.tolist() == pytest.approx([0.2, 0.4, 0.2, 0.2])

@@ -10,15 +10,13 @@ import numpy as np
 import pytest
 from wetoolkit_diffusion import react as module
 from wetoolkit_diffusion import variants
-from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
-from wetoolkit_diffusion.checkpoint import save
+from wetoolkit_diffusion.behaviour import Diffusion
 from wetoolkit_diffusion.controls import GoalConfig, begin
 from wetoolkit_diffusion.generate import Request
 from wetoolkit_diffusion.guidance import GuidanceConfig
-from wetoolkit_diffusion.plausible import PlausibilityConfig
 from wetoolkit_diffusion.react import ReplanConfig, aims_of, going_on_with, react, with_aims
 from wetoolkit_diffusion.rewriting import record_on
-from wetoolkit_diffusion.testing import NOW, SPEC, busy, model
+from wetoolkit_diffusion.testing import NOW, SPEC, behaviour, busy, model
 from wetoolkit_diffusion.tokens import encode, poses
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
 from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
@@ -30,22 +28,13 @@ from wetoolkit.store import read_block, write_block
 from wetoolkit.testing.compare import difference
 from wetoolkit.types import Clock, Reaction, Rollout, Scene, Step
 
-ANYTHING = PlausibilityConfig(kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0)
 LINK = Step("behaviour/diffusion", "wetoolkit-diffusion 0.1.0", "config", None)
 POLICY = ConstantVelocity(ConstantVelocityConfig())
 FREE = GuidanceConfig(steps=0)
 
 
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    file = tmp_path_factory.mktemp("model") / "diffusion.safetensors"
-    save(file, model(), {"seed": 0, "logs": []})
-    return file
-
-
-def behaviour(file: Path, **settings: Any) -> Diffusion:
-    given = {"checkpoint": str(file), "plausibility": ANYTHING, "closed_loop": True, "ego": False, "guidance": FREE}
-    return Diffusion(DiffusionConfig(**{**given, **settings}))
+def reacting(file: Path, **settings: Any) -> Diffusion:
+    return behaviour(file, **{"closed_loop": True, "ego": False, "guidance": FREE, **settings})
 
 
 def street() -> World:
@@ -154,7 +143,7 @@ def test_a_batch_of_plans_that_stand_equals_its_singles() -> None:
 
 def test_who_has_an_aim_is_there_in_time_as_the_ego_acts(checkpoint: Path) -> None:
     goals = (GoalConfig(agent="a0", x=36.0, y=0.5, at=3.5), GoalConfig(agent="a1", x=27.0, y=-2.5, at=3.0))  # drives in; walks on
-    part = behaviour(checkpoint, goals=goals)
+    part = reacting(checkpoint, goals=goals)
     assert isinstance(part, SupportsReplanning)
     source = varied(part, street())
     assert {(aim.agent, round(aim.at - 0.1 * NOW, 3)) for aim in source.world.aims} == {("a0", 3.5), ("a1", 3.0)}
@@ -169,7 +158,7 @@ def test_who_has_an_aim_is_there_in_time_as_the_ego_acts(checkpoint: Path) -> No
 
 
 def test_replay_idm_and_the_model_move_drivers_and_walkers_in_one_scene_again_and_again(checkpoint: Path) -> None:
-    part = behaviour(checkpoint)
+    part = reacting(checkpoint)
     source = varied(part, street())
     control = np.array([Control.EXTERNAL, Control.EXTERNAL, Control.REPLAY, Control.IDM], np.uint8)
     mixed = replace(source, id="mixed", world=replace(source.world, agents=replace(source.world.agents, control=control)))
@@ -189,7 +178,7 @@ def test_replay_idm_and_the_model_move_drivers_and_walkers_in_one_scene_again_an
 
 def test_intents_are_aims_in_closed_loop_alone_and_are_kept_on_disk(checkpoint: Path, tmp_path: Path) -> None:
     for closed in (True, False):
-        part = behaviour(checkpoint, closed_loop=closed, ego=True, attack={"intents": ["jaywalk"]})
+        part = reacting(checkpoint, closed_loop=closed, ego=True, attack={"intents": ["jaywalk"]})
         source = varied(part, street())
         assert ("a1" in {aim.agent for aim in source.world.aims}) == closed
         source.world.validate()
@@ -216,6 +205,6 @@ def test_a_variant_near_the_record_starts_the_denoising_from_it(checkpoint: Path
         return [request.held[None] for request in requests]
 
     monkeypatch.setattr(variants, "generate", generate)
-    behaviour(checkpoint, near=0.3).vary(scene(street()), 1, 0)
-    behaviour(checkpoint).vary(scene(street()), 1, 0)
+    reacting(checkpoint, near=0.3).vary(scene(street()), 1, 0)
+    reacting(checkpoint).vary(scene(street()), 1, 0)
     assert (asked[0], asked[-1]) == (([True], False, 0.3), ([False], True, 0.0))  # what is rejected is tried again

@@ -167,29 +167,34 @@ def _brakes(tokens: Tokens, row: int, path: Double, spec: TokenSpec) -> list[Cho
 
 def _meets(tokens: Tokens, row: int, intent: Intent, way: Double, spec: TokenSpec, config: AttackConfig) -> list[Choice]:
     """One choice for each token at which the road user can be where the ego is (cut-in: just before it)."""
-    out = []
-    first, last = round(EARLIEST / spec.period), round(LATEST / spec.period)
-    for ahead in range(first, min(last, spec.future) + 1):
-        pose, seconds = way[ahead - 1], ahead * spec.period
-        place, heading = pose[:2], None
-        if intent == "cut-in":
-            free = config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0])
-            before = _farther(way, ahead - 1, free)
-            place, heading = before[:2], float(before[2])
-        lane = _on_a_way(tokens, row, place) if intent == "fail-to-yield" else None
-        if lane is not None:
-            place, heading = lane[0][:2], float(lane[0][2])
-        elif intent == "fail-to-yield" and tokens.open[row].any():
-            continue  # no lane of its own leads there
-        effort = _effort(tokens, row, place, seconds, config, None if lane is None else lane[1])
-        if effort is None:
-            continue
-        change, speed = effort
-        state = aimed(tokens, row, place, seconds, heading, speed)
-        cross = abs(float(wrap_angle(tokens.frame[row, 2] + np.arctan2(state[3], state[2]) - pose[2])))
-        if intent == "cut-in" or cross > CROSSING:
-            out.append(Choice(intent, row, spec.now + ahead, state, change))
-    return out
+    first, last = round(EARLIEST / spec.period), min(round(LATEST / spec.period), spec.future)
+    found = [_meeting(tokens, row, intent, way, ahead, spec, config) for ahead in range(first, last + 1)]
+    return [choice for choice in found if choice is not None]
+
+
+def _meeting(
+    tokens: Tokens, row: int, intent: Intent, way: Double, ahead: int, spec: TokenSpec, config: AttackConfig
+) -> Choice | None:
+    """The choice of being in the ego's ``way`` [F, 3] so many tokens ahead; None where that is not possible, or no conflict."""
+    pose, seconds = way[ahead - 1], ahead * spec.period
+    place, heading, metres = pose[:2], None, None
+    if intent == "cut-in":
+        before = _farther(way, ahead - 1, config.gap + 0.5 * float(tokens.size[0, 0] + tokens.size[row, 0]))
+        place, heading = before[:2], float(before[2])
+    elif intent == "fail-to-yield" and tokens.open[row].any():
+        lane = _on_a_way(tokens, row, place)
+        if lane is None:
+            return None  # no lane of its own leads there
+        (x, y, heading), metres = lane[0].tolist(), lane[1]
+        place = np.array([x, y])
+    effort = _effort(tokens, row, place, seconds, config, metres)
+    if effort is None:
+        return None
+    state = aimed(tokens, row, place, seconds, heading, effort[1])
+    crossing = abs(float(wrap_angle(tokens.frame[row, 2] + np.arctan2(state[3], state[2]) - pose[2])))
+    if intent != "cut-in" and crossing <= CROSSING:
+        return None
+    return Choice(intent, row, spec.now + ahead, state, effort[0])
 
 
 def _farther(way: Double, index: int, metres: float) -> Double:

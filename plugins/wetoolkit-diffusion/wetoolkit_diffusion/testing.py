@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -10,13 +12,18 @@ from wetoolkit_driving.geometry import compose
 from wetoolkit_driving.testing import actor, crossing_world, straight_world
 from wetoolkit_driving.types import AgentClass, Double, RoadMap, Signal, World
 
+from wetoolkit_diffusion.behaviour import Diffusion, DiffusionConfig
 from wetoolkit_diffusion.checkpoint import Model
 from wetoolkit_diffusion.network import Denoiser, NetworkConfig
+from wetoolkit_diffusion.plausible import PlausibilityConfig
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.tokens import Tokens, encode
 
 NOW = 20
 SPEC, SIZE = TokenSpec(lines=4, ways=3), NetworkConfig(width=32, layers=2, heads=2)
+ANYTHING = PlausibilityConfig(
+    kinematics=False, collision=False, off_road=False, solvable=0.0, apart=0.0
+)  # keeps what ``model`` makes
 
 
 def busy() -> World:
@@ -61,6 +68,11 @@ def model(seed: int = 0, spec: TokenSpec = SPEC) -> Model:
     return Model(Denoiser(SIZE, spec).eval().requires_grad_(False), spec, SIZE)
 
 
+def behaviour(file: Path, **settings: Any) -> Diffusion:
+    """The behaviour of a checkpoint, which keeps whatever it makes unless ``settings`` say otherwise."""
+    return Diffusion(DiffusionConfig(checkpoint=str(file), **{"plausibility": ANYTHING, **settings}))
+
+
 def drives(count: int = 24) -> list[Tokens]:
     """Scenes in which everybody drives straight on with a speed of its own, some braking since 1.5 s."""
     rng, scenes = np.random.default_rng(0), []
@@ -72,4 +84,4 @@ def drives(count: int = 24) -> list[Tokens]:
     return scenes
 
 
-__all__ = ["NOW", "SIZE", "SPEC", "busy", "carried", "drives", "model", "without_lanes"]
+__all__ = ["ANYTHING", "NOW", "SIZE", "SPEC", "behaviour", "busy", "carried", "drives", "model", "without_lanes"]

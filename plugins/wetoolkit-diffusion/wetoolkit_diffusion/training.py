@@ -236,4 +236,4 @@ def _restore(state: State, path: Path, seed: int, init: str) -> None:
     state.step, state.spent = int(about["step"]), float(about["spent"])
 
 
-__all__ = ["TrainingConfig", "fit", "loss", "windows"]
+__all__ = ["TrainingConfig", "fit", "loss", "oftener", "windows"]

@@ -125,19 +125,21 @@ class Maker:
             return None
         world = there.world
         tokens = self._tokens if world is self.scene.world else encode(world, now, spec)
-        hold: Hold | None = hold_record(begin(tokens, world, spec, c.ego), tokens, world, there.given)
-        assert hold is not None
+        hold = hold_record(begin(tokens, world, spec, c.ego), tokens, world, there.given)
         hold = hold_goals(replace(hold, words=there.words), tokens, world, spec, c.goals)
         if c.attack is not None:
-            hold = attack(hold, tokens, world, spec, c.attack, rng)
-        if hold is not None and c.manners is not None:
+            attacked = attack(hold, tokens, world, spec, c.attack, rng)
+            if attacked is None:
+                return None
+            hold = attacked
+        if c.manners is not None:
             hold = with_manners(hold, self.model, tokens, c.manners, c.sampler, rng)
-        if hold is not None and c.copy_goals is not None:
+        if c.copy_goals is not None:
             hold = copy_goals(hold, tokens, spec, c.copy_goals, rng)
-        if hold is not None and c.others == "recorded":
+        if c.others == "recorded":
             new = set(world.agents.ids) - set(self.scene.world.agents.ids)
             hold = keep_others(hold, tokens, world, spec, sorted(new))
-        return None if hold is None else Begun(world, tokens, hold)
+        return Begun(world, tokens, hold)
 
     def _populated(self, rng: np.random.Generator) -> Populated | None:
         """The scene's world with who was asked for; None where there is no room."""
