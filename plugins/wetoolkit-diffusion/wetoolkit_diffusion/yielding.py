@@ -25,6 +25,7 @@ BEFORE = 0.3  # metres before a stop line at which one stands
 STANDS = 0.05  # metres
 KEPT = 1e-3  # 1/s^4: how little a delay that lasts counts, against changes of speed
 ROUNDS = 12
+PASSES = 3
 HARD = 1e3  # 1/s^4: and how much one that is too short
 
 
@@ -43,6 +44,19 @@ def retimed(
     """Places [B, A, F, 2] along the same paths [B, A, 1 + F, 2] (the present first, world's frame), later where others or red
     lights are in the way. ``heading`` [B, A] at the present, ``size`` [B, A, 2], ``walks`` [B, A], ``moves`` [B, A]: who may be
     delayed."""
+    found = path
+    for _ in range(PASSES):  # who brakes for a light brakes before it must, so whoever follows has to look again
+        later = _later(found, heading, size, walks, moves, period, lights)
+        if later is None:
+            break
+        found = np.concatenate([path[:, :, :1], later], 2)
+    return found[:, :, 1:].copy()
+
+
+def _later(
+    path: Double, heading: Double, size: Float, walks: Bool, moves: Bool, period: float, lights: Lights | None
+) -> Double | None:
+    """``retimed`` once; None where nobody is late."""
     track = _finer(path)
     step = np.diff(track, axis=2)
     arc = np.concatenate([np.zeros_like(track[:, :, :1, 0]), np.hypot(step[..., 0], step[..., 1]).cumsum(2)], 2)  # [B, A, T + 1]
@@ -51,10 +65,10 @@ def retimed(
     lines, closed = _crossed(track, turn, arc, lights)
     jobs = zip(track, turn, arc, bodies, walks, moves, lines, closed, strict=True)
     room = np.stack([held_up(*one) for one in jobs])
-    out = path[:, :, 1:].copy()
     late = (arc - room).max(2) > STANDS
     if not late.any():
-        return out
+        return None
+    out = path[:, :, 1:].copy()
     gone = spread(arc[late], room[late], period / TIMES)[:, TIMES::TIMES]  # [n, F]
     for place, line, length, at in zip(np.argwhere(late), track[late], arc[late], gone, strict=True):
         there = np.concatenate([[True], np.diff(length) > 1e-9])
