@@ -8,6 +8,7 @@ from wetoolkit_diffusion.realism import Tally
 from wetoolkit_diffusion.verdict import share, verdicts
 
 from wetoolkit.errors import ValidationError
+from wetoolkit.statistics import t_quantile
 
 KEY = ("vehicle", "minADE")
 
@@ -48,7 +49,14 @@ def test_rates_are_held_against_half_as_much_again(own: float, log: float, holds
 def test_a_rate_that_may_be_either_side_is_not_sure() -> None:
     ones, few = np.ones(60), (np.arange(60) == 7).astype(float)
     tables = {"diffusion": tally(0.5 * ones, few), "constant velocity": tally(ones, ones), "log": tally(0 * ones, 0 * ones)}
-    assert verdicts(tables)[1]["holds"] == "no, not surely"
+    rare = verdicts(tables)[1]
+    assert rare["holds"] == "no, not surely"
+    error = np.sqrt(1 / 60)  # of one agent of sixty, each two of a log: the mean is 1/60, its error about the same
+    assert rare["low"] == pytest.approx(1 / 60 - t_quantile(0.95, 29) / 60, abs=0.01 * error)
+    assert rare["high"] == pytest.approx(1 / 60 + t_quantile(0.95, 29) / 60, abs=0.01 * error)
+    never = verdicts({**tables, "diffusion": tally(0.5 * ones, 0 * ones)})[1]
+    assert (never["found"], never["low"], never["holds"]) == (0.0, 0.0, "yes, not surely")
+    assert 0.0 < float(str(never["high"])) < 0.2  # Wilson over thirty logs
 
 
 def test_other_agents_are_not_compared() -> None:

@@ -7,6 +7,7 @@ scene after the other). Intervals are clustered by log.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -55,10 +56,18 @@ def share(own: Tally, other: Tally, key: tuple[str, str], seed: int) -> Interval
 
 
 def excess(tables: Mapping[str, Tally], generator: str, log: str, key: tuple[str, str], seed: int) -> Interval:
-    """The mean of a generator's rate less ``TIMES`` the log's, agent by agent."""
+    """The mean of a generator's rate less ``TIMES`` the log's, agent by agent: Student's t over the logs. A bootstrap has nothing
+    to go by where the rate is that of one log or two; where nobody differs from 0, the rate's own interval is the bound above."""
     _same(tables[generator], tables[log], key)
-    difference = np.subtract(tables[generator].values[key], TIMES * np.array(tables[log].values[key]))
-    return mean_interval(difference, tables[log].logs[key], seed=seed, bounds=(-TIMES, 1.0))
+    own, logs = np.array(tables[generator].values[key]), tables[log].logs[key]
+    difference = own - TIMES * np.array(tables[log].values[key])
+    sums, sizes = cluster_sums(difference, logs)
+    mean, count = float(difference.mean()), len(sums)
+    if count < 2 or not difference.any():
+        return replace(mean_interval(own, logs, seed=seed), estimate=mean, low=-TIMES if count < 2 else mean)
+    error = float(np.sqrt(count / (count - 1) * ((sums - mean * sizes) ** 2).sum()) / sizes.sum())
+    half = t_quantile(0.95, count - 1) * max(error, float(difference.std(ddof=1)) / len(difference) ** 0.5)
+    return Interval(mean, mean - half, mean + half, 0.95, f"t over {count} logs", len(difference), count)
 
 
 def _same(own: Tally, other: Tally, key: tuple[str, str]) -> None:
