@@ -109,7 +109,7 @@ def mean_interval(
     if count >= FEW_LOGS and sizes.max() == 1 and bounds == (0.0, 1.0) and bool(np.isin(array, (0.0, 1.0)).all()):
         return wilson(array.sum(), len(array), level)
     if count < FEW_LOGS:
-        return _t_interval(array, sums, sizes, level, bounds)
+        return t_interval(array, clusters, level, bounds)
     low_, high_ = studentised(sums[:, None], sizes[:, None], seed, level, resamples, bounds)
     return Interval(mean, float(low_[0]), float(high_[0]), level, "studentised bootstrap over logs", len(array), count)
 
@@ -140,11 +140,16 @@ def _moments(sums: Float, sizes: Float, weights: Float | None = None) -> tuple[F
     return mean, np.sqrt(np.maximum(squares, 0) * len(sums) / (len(sums) - 1)) / total, total
 
 
-def _t_interval(array: Float, sums: Float, sizes: Float, level: float, bounds: Bounds | None) -> Interval:
-    """Student's t on the log means, a log counting by its number of outcomes (equal sizes: the plain one-sample interval).
+def t_interval(values: ArrayLike, clusters: Sequence[Any], level: float = 0.95, bounds: Bounds | None = None) -> Interval:
+    """Student's t on the log means of values [n], a log counting by its number of outcomes (equal sizes: the plain one-sample
+    interval). ``mean_interval`` takes it for few logs; it serves as well where outcomes other than one are too rare to resample.
 
     Few logs may agree by chance; the error is never taken below that of independent outcomes, and it is said where that holds.
+    ``ValidationError`` where there are fewer than two logs.
     """
+    sums, sizes = cluster_sums(values, clusters)
+    require(len(sums) > 1, f"{len(sums)} logs", "clusters", "give two or more")
+    array = np.asarray(values, np.float64)
     mean, error, _ = (float(x[0, 0]) for x in _moments(sums[:, None], sizes[:, None]))
     independent = float(array.std(ddof=1)) / math.sqrt(len(array))
     half = t_quantile(level, len(sums) - 1) * max(error, independent)

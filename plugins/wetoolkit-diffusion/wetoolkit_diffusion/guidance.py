@@ -5,8 +5,8 @@
 than swerves - and whoever is held up at one token stays behind at the later ones: the slope is summed over time twice. It is off
 unless ``steps`` says otherwise: on minitown the other two leave it nothing to do (docs/log.md).
 *The road*: who drives is put back to within ``beside`` of the chain of lanes nearest to its whole path (``rerouted``).
-*Waiting*: who would run into somebody, or through a red light, is delayed on its path (``yielding``). Whom a control tells where to
-be is bound by no light.
+*Waiting*: who would run into somebody, or through a red light, is delayed on its path (``yielding``). Who is not free at
+some token of its future is bound by no light.
 """
 
 from __future__ import annotations

@@ -7,27 +7,24 @@ from wetoolkit_driving.types import Bool, Double, Signal, World
 
 GRACE = 1.0  # seconds after it turned red in which who is on its way in may go on
 BESIDE, ALIGNED = 1.75, 0.5  # metres beside the entry and cosine of the angle to it at which one counts as entering
-SAME = 1.0  # metres: lanes that begin nearer to each other than about this have one stop line
+SAME = 1.0  # metres: lanes that begin nearer to each other than this, the same way, have one stop line
 
 
 def stops(world: World) -> tuple[Double, Bool]:
-    """Stop lines [S, 4], where lanes with a signal begin and the unit vector along them there, in the world; and when nobody may
-    pass each [S, T]: the signals of all the lanes that begin there are red and have been for ``GRACE``. (Where a left turn is shut
-    but straight on is not, who passes is believed to go straight on.)"""
+    """Stop lines [S, 4], where each lane with a signal begins and the unit vector along it there, in the world; and when nobody may
+    pass each [S, T]: its signal, and that of every lane that begins there as well, is red and has been for ``GRACE`` (before the
+    record a signal was as at its start). Where a left turn is shut but straight on is not, who passes is believed to go on."""
     lanes = np.flatnonzero(world.map.lane_signal >= 0)
     starts = [world.map.centre_line(int(lane))[:2] for lane in lanes]
     if not starts:
         return np.empty((0, 4)), np.empty((0, world.steps), bool)
-    way = np.array([line[1] - line[0] for line in starts])
-    lines = np.column_stack([[line[0] for line in starts], way / np.hypot(*way.T)[:, None]])
-    _, first, group = np.unique(np.round(lines[:, :2] / SAME), axis=0, return_index=True, return_inverse=True)
+    place, way = np.array([line[0] for line in starts]), np.array([line[1] - line[0] for line in starts])
+    unit = way / np.hypot(*way.T)[:, None]
     red = world.signals[world.map.lane_signal[lanes]] == Signal.RED
     late = min(round(GRACE / world.dt), world.steps)
-    shut = (
-        red & np.concatenate([np.repeat(red[:, :1], late, 1), red], 1)[:, : world.steps]
-    )  # before the record it was as at its start
-    every = [shut[group.ravel() == place].all(0) for place in range(len(first))]
-    return lines[first], np.array(every, bool)
+    long = red & np.concatenate([np.repeat(red[:, :1], late, 1), red], 1)[:, : world.steps]
+    same = (np.hypot(*(place[:, None] - place).T) < SAME) & (unit @ unit.T > ALIGNED)  # [S, S]
+    return np.column_stack([place, unit]), np.stack([long[beside].all(0) for beside in same])
 
 
 def entered(lines: Double, place: Double, course: Double) -> Bool:

@@ -8,7 +8,7 @@ from wetoolkit_driving.types import AgentClass
 from wetoolkit.config import Config
 
 KINDS = (AgentClass.VEHICLE, AgentClass.PEDESTRIAN, AgentClass.BICYCLE)  # the classes that are generated
-TIMES = 4  # parts of the time between two tokens in which guidance looks at who meets whom and at signals
+PARTS = 4  # parts of the time between two tokens in which guidance looks at who meets whom and at signals
 CHANNELS = 5  # x [m], y [m], cos and sin of the heading, speed [m/s]: in the agent's own frame at the present
 
 
@@ -37,4 +37,4 @@ class TokenSpec(Config):
         return self.history - 1
 
 
-__all__ = ["CHANNELS", "KINDS", "TIMES", "TokenSpec"]
+__all__ = ["CHANNELS", "KINDS", "PARTS", "TokenSpec"]

@@ -16,7 +16,7 @@ from wetoolkit_driving.types import VX, AgentClass, Bool, Byte, Double, Float, I
 from wetoolkit.types import require
 from wetoolkit_diffusion.roads import near, pieces
 from wetoolkit_diffusion.rules import stops
-from wetoolkit_diffusion.spec import CHANNELS, KINDS, TIMES, TokenSpec
+from wetoolkit_diffusion.spec import CHANNELS, KINDS, PARTS, TokenSpec
 from wetoolkit_diffusion.ways import ways
 
 
@@ -40,7 +40,7 @@ class Tokens:
     open: Bool  # [A, R]
     rails: Float  # [A, R, len(RAILS), 2] the same chains in steps of 2 m, for guidance; no points in training
     stops: Double  # [S, 4] stop lines with a signal (``rules.stops``), in the world, for guidance
-    shut: Bool  # [S, F * TIMES + 1] when nobody may pass them, from the present on ``TIMES`` a token
+    shut: Bool  # [S, F * PARTS + 1] when nobody may pass them, from the present on ``PARTS`` a token
     left_out: int  # road users at the present beyond ``TokenSpec.agents``: they are not modelled
 
     def __len__(self) -> int:
@@ -110,10 +110,10 @@ def _bodies(world: World, rows: Int) -> tuple[Byte, Float]:
 
 
 def _lights(world: World, now: int, spec: TokenSpec) -> tuple[Double, Bool]:
-    """Stop lines [S, 4] and when they are shut [S, F * TIMES + 1]; a signal stays as it is at the record's end."""
+    """Stop lines [S, 4] and when they are shut [S, F * PARTS + 1]; a signal stays as it is at the record's end."""
     lines, shut = stops(world)
-    every = stride(world.dt, spec) / TIMES
-    at = now + np.round(every * np.arange(spec.future * TIMES + 1)).astype(np.int32)
+    every = stride(world.dt, spec) / PARTS
+    at = now + np.round(every * np.arange(spec.future * PARTS + 1)).astype(np.int32)
     return lines, shut[:, np.minimum(at, world.steps - 1)]
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from wetoolkit.statistics import FEW_LOGS, Interval, cluster_sums, mean_interval, studentised, t_quantile
+from wetoolkit.statistics import FEW_LOGS, Interval, cluster_sums, mean_interval, studentised, t_interval, t_quantile
 from wetoolkit.types import require
 from wetoolkit_diffusion.realism import Tally
 
@@ -61,13 +61,10 @@ def excess(tables: Mapping[str, Tally], generator: str, log: str, key: tuple[str
     _same(tables[generator], tables[log], key)
     own, logs = np.array(tables[generator].values[key]), tables[log].logs[key]
     difference = own - TIMES * np.array(tables[log].values[key])
-    sums, sizes = cluster_sums(difference, logs)
-    mean, count = float(difference.mean()), len(sums)
+    mean, count = float(difference.mean()), len(set(logs))
     if count < 2 or not difference.any():
         return replace(mean_interval(own, logs, seed=seed), estimate=mean, low=-TIMES if count < 2 else mean)
-    error = float(np.sqrt(count / (count - 1) * ((sums - mean * sizes) ** 2).sum()) / sizes.sum())
-    half = t_quantile(0.95, count - 1) * max(error, float(difference.std(ddof=1)) / len(difference) ** 0.5)
-    return Interval(mean, mean - half, mean + half, 0.95, f"t over {count} logs", len(difference), count)
+    return t_interval(difference, logs)
 
 
 def _same(own: Tally, other: Tally, key: tuple[str, str]) -> None:

@@ -17,15 +17,15 @@ from wetoolkit_driving.jit import kernel
 from wetoolkit_driving.types import Bool, Double, Float
 
 from wetoolkit_diffusion.rules import entered
-from wetoolkit_diffusion.spec import TIMES
+from wetoolkit_diffusion.spec import PARTS
 
 LONG, WIDE = 0.7, 0.1  # metres by which bodies with wheels are taken to be longer and wider
 ROUND = 0.1  # metres by which walkers are
 BEFORE = 0.3  # metres before a stop line at which one stands
 STANDS = 0.05  # metres
 KEPT = 1e-3  # 1/s^4: how little a delay that lasts counts, against changes of speed
-ROUNDS = 12
-PASSES = 3
+ROUNDS = 12  # of Newton's method, at most
+PASSES = 3  # times that all are re-timed, at most
 HARD = 1e3  # 1/s^4: and how much one that is too short
 
 
@@ -34,7 +34,7 @@ class Lights:
     """Stop lines of B scenes, and whom they bind."""
 
     lines: Double  # [B, S, 4] as ``rules.stops`` has them
-    shut: Bool  # [B, S, F * TIMES + 1] from the present on
+    shut: Bool  # [B, S, F * PARTS + 1] from the present on
     bound: Bool  # [B, A]
 
 
@@ -69,7 +69,7 @@ def _later(
     if not late.any():
         return None
     out = path[:, :, 1:].copy()
-    gone = spread(arc[late], room[late], period / TIMES)[:, TIMES::TIMES]  # [n, F]
+    gone = spread(arc[late], room[late], period / PARTS)[:, PARTS::PARTS]  # [n, F]
     for place, line, length, at in zip(np.argwhere(late), track[late], arc[late], gone, strict=True):
         there = np.concatenate([[True], np.diff(length) > 1e-9])
         out[tuple(place)] = np.stack([np.interp(at, length[there], line[there, c]) for c in range(2)], -1)
@@ -92,8 +92,8 @@ def _crossed(track: Double, turn: Double, arc: Double, lights: Lights | None) ->
 
 
 def _finer(path: Double) -> Double:
-    """``TIMES`` places for each but the first, straight in between."""
-    part = np.arange(1, TIMES + 1)[:, None] / TIMES
+    """``PARTS`` places for each but the first, straight in between."""
+    part = np.arange(1, PARTS + 1)[:, None] / PARTS
     between = path[:, :, :-1, None] + part * np.diff(path, axis=2)[:, :, :, None]
     return np.ascontiguousarray(np.concatenate([path[:, :, :1], between.reshape(*path.shape[:2], -1, 2)], 2))
 

@@ -11,8 +11,9 @@ from wetoolkit_driving.pdm.others import best, foreseen
 from wetoolkit_driving.pdm.result import NEVER
 from wetoolkit_driving.pdm.reward import PdmReward, PdmRewardConfig, drive
 from wetoolkit_driving.pdm.scene import from_world
+from wetoolkit_driving.plans import straight_on
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
-from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig, straight_on
+from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.testing import actor, scene, straight_world
 from wetoolkit_driving.traffic.forecast import BEYOND, forecast, reacts
 from wetoolkit_driving.traffic.manners import TrafficConfig

@@ -9,9 +9,10 @@ import pytest
 from wetoolkit_driving.domain import PLAN
 from wetoolkit_driving.dynamics import track_and_simulate
 from wetoolkit_driving.geometry import compose
+from wetoolkit_driving.plans import as_planned
 from wetoolkit_driving.policies import ConstantVelocity, ConstantVelocityConfig
 from wetoolkit_driving.reconstruct import Replay, ReplayConfig
-from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig, as_planned
+from wetoolkit_driving.simulator import ClosedLoop, ClosedLoopConfig
 from wetoolkit_driving.testing import actor, crossing_world, scenario, scene, straight_world, with_control
 from wetoolkit_driving.types import AgentClass, Control, Vehicle, World
 

@@ -1,4 +1,4 @@
-"""What is assumed where a simulation goes on past its log's end."""
+"""The world made longer, with what is assumed past its log's end, or shorter."""
 
 from __future__ import annotations
 
@@ -48,4 +48,14 @@ def _modelled(agents: Agents) -> Bool:
     return np.asarray((agents.control != Control.REPLAY) & (agents.kind <= ROAD_USERS) & moves)
 
 
-__all__ = ["extended"]
+def first_steps(world: World, count: int) -> World:
+    """The world's first ``count`` steps, every agent kept."""
+    a, ego = world.agents, world.ego
+    agents = replace(
+        a, pose=a.pose[:, :count].copy(), velocity=a.velocity[:, :count].copy(), valid=a.valid[:, :count].copy()
+    )  # fmt: skip
+    ego = replace(ego, states=ego.states[:count].copy(), valid=ego.valid[:count].copy())
+    return replace(world, ego=ego, agents=agents, signals=world.signals[:, :count].copy())
+
+
+__all__ = ["extended", "first_steps"]

@@ -24,15 +24,15 @@ from wetoolkit.kinds import Policy, SupportsReaction, SupportsRender, SupportsSe
 from wetoolkit.sight import glimpsed, shown, sight_of
 from wetoolkit.types import Clock, Observation, Plan, Rollout, Scene, Sight, Situation, Step
 from wetoolkit_driving.domain import PLAN
-from wetoolkit_driving.dynamics import to_world, track_and_simulate
-from wetoolkit_driving.extend import extended
-from wetoolkit_driving.geometry import wrap_angle
+from wetoolkit_driving.dynamics import track_and_simulate
+from wetoolkit_driving.extend import extended, first_steps
 from wetoolkit_driving.observe import observe
+from wetoolkit_driving.plans import as_planned, straight_on
 from wetoolkit_driving.stepping import SteppedDrive
 from wetoolkit_driving.traffic.engine import Traffic, forget, start_all
 from wetoolkit_driving.traffic.manners import TrafficConfig
 from wetoolkit_driving.traffic.reaction import Call, Guests, Planned, guests_of, let_react
-from wetoolkit_driving.types import AX, HEADING, STEERING, VX, YAW_ACCELERATION, YAW_RATE, Double, Ego, Vehicle, World
+from wetoolkit_driving.types import Double, Ego, Vehicle, World
 from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 from wetoolkit_driving.vehicle import VehicleConfig
 
@@ -375,43 +375,4 @@ def _context(error: Exception, way_out: str) -> dict[str, Any]:
     }
 
 
-def straight_on(state: Double) -> Double:
-    """The plan [40, 3] of a body that keeps its speed and heading; a body that rolls backwards stops."""
-    plan = np.zeros(PLAN.shape)
-    plan[:, 0] = max(float(state[VX]), 0.0) * PLAN.dt * np.arange(1, PLAN.steps + 1)
-    return plan
-
-
-def as_planned(state: Double, plan: Double, vehicle: Vehicle) -> Double:
-    """States [T, 11] of a body that is exactly where its plan [T, 3] says; rates by backward differences."""
-    poses = to_world(state[None], plan[None])[0]  # [T + 1, 3]
-    states = np.zeros((len(plan) + 1, 11))
-    states[0] = state
-    states[:, :3] = poses
-    states[0, HEADING] = state[HEADING]
-    move = np.diff(poses[:, :2], axis=0)
-    turn = wrap_angle(np.diff(poses[:, 2]))
-    course = poses[:-1, 2] + 0.5 * turn
-    speed = (move[:, 0] * np.cos(course) + move[:, 1] * np.sin(course)) / PLAN.dt  # signed: plans may go backwards
-    states[1:, VX], states[1:, YAW_RATE] = speed, turn / PLAN.dt
-    states[1:, AX] = np.diff(states[:, VX]) / PLAN.dt
-    states[1:, YAW_ACCELERATION] = np.diff(states[:, YAW_RATE]) / PLAN.dt
-    moving = np.abs(speed) > 0.1  # m/s: below it a heading change says nothing about the wheels
-    states[1:, STEERING] = np.where(
-        moving, np.arctan(vehicle.wheel_base * states[1:, YAW_RATE] / np.where(moving, speed, 1.0)), 0.0
-    )
-    states[1:, STEERING + 1] = np.diff(states[:, STEERING]) / PLAN.dt
-    return states[1:]
-
-
-def first_steps(world: World, count: int) -> World:
-    """The world's first ``count`` steps, every agent kept."""
-    a, ego = world.agents, world.ego
-    agents = replace(
-        a, pose=a.pose[:, :count].copy(), velocity=a.velocity[:, :count].copy(), valid=a.valid[:, :count].copy()
-    )  # fmt: skip
-    ego = replace(ego, states=ego.states[:count].copy(), valid=ego.valid[:count].copy())
-    return replace(world, ego=ego, agents=agents, signals=world.signals[:, :count].copy())
-
-
-__all__ = ["ClosedLoop", "ClosedLoopConfig", "as_planned", "first_steps", "straight_on"]
+__all__ = ["ClosedLoop", "ClosedLoopConfig"]
