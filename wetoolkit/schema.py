@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from pydantic import BaseModel
 
 from wetoolkit.api import api
 from wetoolkit.component import Component
-from wetoolkit.errors import StoreError
+from wetoolkit.errors import StoreError, UnknownName
 from wetoolkit.registry import DUPLICATE, OK, Entry, Registry, imported
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
@@ -34,17 +35,23 @@ class SchemaFile:
         return self.state in (STALE, MISSING, REMOVED)
 
 
-def schemas(registry: Registry) -> dict[str, dict[str, Any]]:
-    """File name -> schema, of the experiment, the manifest and every usable component of an installed distribution."""
+def schemas(registry: Registry, only: str = "") -> dict[str, dict[str, Any]]:
+    """File name -> schema, of the experiment, the manifest and every usable component of an installed distribution, or ``only`` of
+    this file. Raises UnknownName where there is none such."""
     from wetoolkit.experiment import Experiment
     from wetoolkit.store import Manifest
 
-    found = {"experiment.json": _schema(Experiment, "wetoolkit"), "manifest.json": _schema(Manifest, "wetoolkit")}
-    found["api.json"] = {"title": "public names of the core", OWNER: "wetoolkit", **api()}
+    makers: dict[str, Callable[[], dict[str, Any]]] = {
+        "experiment.json": lambda: _schema(Experiment, "wetoolkit"),
+        "manifest.json": lambda: _schema(Manifest, "wetoolkit"),
+        "api.json": lambda: {"title": "public names of the core", OWNER: "wetoolkit", **api()},
+    }
     for entry in registry.entries:
         if isinstance(entry.component, Component) and entry.state in (OK, DUPLICATE) and entry.source.version:
-            found[file_of(entry)] = component_schema(entry)
-    return dict(sorted(found.items()))
+            makers[file_of(entry)] = partial(component_schema, entry)
+    if only and only not in makers:
+        raise UnknownName("schema", only.removesuffix(".json"), (known.removesuffix(".json") for known in makers))
+    return {file: make() for file, make in sorted(makers.items()) if only in ("", file)}
 
 
 def file_of(entry: Entry) -> str:

@@ -10,7 +10,6 @@ import typer
 from wetoolkit import schema
 from wetoolkit.cli import BAD_INPUT
 from wetoolkit.cli.output import show, show_json
-from wetoolkit.errors import UnknownName
 from wetoolkit.registry import load_registry
 
 
@@ -25,13 +24,11 @@ def schemas(
     import polars as pl
 
     registry = load_registry()
-    wanted = schema.schemas(registry)
     if name:
-        file = name if name.endswith(".json") else f"{name}.json"
-        if file not in wanted:
-            raise UnknownName("schema", name, (known.removesuffix(".json") for known in wanted))
-        show_json(wanted[file])
+        file = f"{name.removesuffix('.json')}.json"
+        show_json(schema.schemas(registry, file)[file])
         return
+    wanted = schema.schemas(registry)
     rows = schema.compare(folder, wanted, registry)
     if write:
         schema.write(folder, wanted, rows)

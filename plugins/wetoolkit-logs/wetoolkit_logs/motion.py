@@ -11,8 +11,6 @@ from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
-from scipy.signal import savgol_filter
 from wetoolkit_driving.types import AgentClass, Agents, Control, Ego, Vehicle
 
 from wetoolkit_logs.recording import DT, SIZES, Recording, Track
@@ -45,6 +43,8 @@ def derivative(values: Double, order: int = 1) -> Double:
     window = min(FIT, count if count % 2 else count - 1)
     if window < 3:
         return np.gradient(values, DT, axis=0) if order == 1 else np.zeros_like(values)
+    from scipy.signal import savgol_filter  # takes a second to import
+
     fitted: Double = savgol_filter(values, window, 2, deriv=order, delta=DT, axis=0, mode="interp")
     return fitted
 
@@ -73,6 +73,8 @@ def mend_jumps(pose: Double, counts: Counter[str]) -> Double:
     """
     if len(pose) < 4:
         return pose
+    from scipy.ndimage import median_filter
+
     step = np.diff(pose[:, :2], axis=0)  # [n - 1, 2] metres
     excess = step - median_filter(step, size=(FIT, 1), mode="nearest")
     mended = pose.copy()

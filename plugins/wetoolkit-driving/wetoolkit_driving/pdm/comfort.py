@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_filter
 
 from wetoolkit_driving.pdm.variants import NAVSIM_1_1, Variant
 from wetoolkit_driving.types import Vehicle
@@ -25,6 +24,8 @@ HIGH = np.array([2.40, 4.89, 8.37, 4.13, 1.93, 0.95])
 
 def smooth(values: Double, window: int, order: int, dt: float, derivative: int = 0) -> Double:
     """Savitzky-Golay over the last axis [..., T], rounded to 8 decimals as nuPlan does."""
+    from scipy.signal import savgol_filter  # takes a second to import, and the kernels do without
+
     window = min(window, values.shape[-1])
     return np.asarray(np.round(savgol_filter(values, window, order, deriv=derivative, delta=dt, axis=-1), 8))
 

@@ -1,7 +1,7 @@
 """The kernel of comfort (section 9), for LANES cars side by side. Its text to read is ``comfort``.
 
 A Savitzky-Golay filter with mode "interp" is a fixed set of taps in the middle, and at each end the polynomial that fits the last
-window best; so it is done here. The taps are scipy's. Results are rounded to 8 decimals before they are filtered again or compared,
+window best; so it is done here. Results are rounded to 8 decimals before they are filtered again or compared,
 as nuPlan does.
 """
 
@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache
-from math import perm
+from math import factorial, perm
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.signal import savgol_coeffs
 
 from wetoolkit_driving.dynamics_lanes import ACCELERATION, ACROSS, HEADING, LANES, ROW, YAW_ACCELERATION, YAW_RATE
 from wetoolkit_driving.jit import kernel
@@ -48,9 +47,9 @@ def make_filters(states: int, dt: float, value_window: int, rate_window: int) ->
     widest = int(window.max())
     taps, moments, powers = np.zeros((5, widest)), np.zeros((5, 4, widest)), np.zeros((5, 4, widest))
     for i, (w, (_, order, derivative)) in enumerate(zip(window.tolist(), kinds, strict=True)):
-        taps[i, :w] = savgol_coeffs(w, order, deriv=derivative, delta=dt, use="dot")
         at = np.arange(w) - (w - 1) / 2  # steps from the window's middle
         moments[i, : order + 1, :w] = np.linalg.pinv(np.vander(at, order + 1, increasing=True))
+        taps[i, :w] = factorial(derivative) * moments[i, derivative, :w] / dt**derivative
         for power in range(derivative, order + 1):
             powers[i, power, :w] = perm(power, derivative) * at ** (power - derivative) / dt**derivative
     return Filters(window, taps, moments, powers, LOW.copy(), HIGH.copy())
