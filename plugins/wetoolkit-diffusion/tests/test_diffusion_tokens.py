@@ -6,7 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from wetoolkit_diffusion.kinematics import LIMITS, decode, violations
+from hypothesis import given as drawn
+from hypothesis import settings
+from hypothesis import strategies as st
+from wetoolkit_diffusion.kinematics import LIMITS, decode, rolled, violations
 from wetoolkit_diffusion.roads import CROSSING, WALK
 from wetoolkit_diffusion.spec import TokenSpec
 from wetoolkit_diffusion.testing import NOW, busy, carried, without_lanes
@@ -117,6 +120,40 @@ def test_given_tokens_are_met_and_the_rest_is_near() -> None:
     found, _ = decode(tokens[None], given, np.zeros(1, np.uint8), np.array([[8.0, 0.0]]), 5)
     np.testing.assert_allclose(found[0, 49, :2], tokens[9, :2], atol=1e-3)
     assert np.hypot(*(found[0, 4::5, :2] - tokens[:, :2])[:5].T).max() < 0.6
+
+
+def test_who_drifts_sideways_as_it_stops_stops_where_its_tokens_are() -> None:
+    """Smoothed until it turned no tighter than it can, it went on for 7.9 m and into whoever waited ahead."""
+    along = [4.6, 9.1, 13.4, 17.7, 21.9, 25.8, 29.5, 32.8, 35.8, 38.2, 39.9, 41.2, 42.0, 42.3, 42.3, 42.2]
+    aside = [0.0, -0.1, -0.1, -0.3, -0.4, -0.5, -0.6, -0.6, -0.7, -0.8, -0.8, -0.8, -0.7, -0.6, -0.5, -0.3]
+    tokens = np.column_stack([along, aside, np.ones(16), np.zeros(16), np.zeros(16)])[None]
+    kinds, velocity = np.zeros(1, np.uint8), np.array([[9.2, 0.0]])
+    found, driven = decode(tokens, np.zeros((1, 16), bool), kinds, velocity, 5)
+    assert not driven.any() and not violations(found, kinds, velocity).any()
+    assert np.hypot(*(found[0, 4::5, :2] - tokens[0, :, :2]).T).max() < 0.6
+
+
+@settings(max_examples=40, deadline=None)
+@drawn(seed=st.integers(0, 999), radius=st.floats(1.0, 8.0))
+def test_who_rolls_never_slips_and_turns_no_tighter_than_it_can(seed: int, radius: float) -> None:
+    """Whatever the path: each step is a piece of a circle of at least that radius, tangent to the heading at both of its ends."""
+    path = np.random.default_rng(seed).normal(0.3, 0.7, (5, 80, 2)).cumsum(1)
+    found = rolled(path, np.full(5, radius))
+    full = np.concatenate([np.zeros((5, 1, 3)), found], 1)
+    step = np.diff(full, axis=1)
+    turn = (step[..., 2] + np.pi) % (2 * np.pi) - np.pi
+    middle = full[:, :-1, 2] + 0.5 * turn
+    way = step[..., 0] * np.cos(middle) + step[..., 1] * np.sin(middle)
+    np.testing.assert_allclose(step[..., 1] * np.cos(middle) - step[..., 0] * np.sin(middle), 0.0, atol=1e-9)
+    assert (np.abs(turn) <= np.abs(way) / radius + 1e-9).all()
+
+
+def test_who_rolls_keeps_to_a_circle_and_its_pace() -> None:
+    angle = 0.5 * 0.1 * np.arange(1, 81)  # 4 m/s on a radius of 8 m
+    path = 8.0 * np.column_stack([np.sin(angle), 1.0 - np.cos(angle)])[None]
+    found = rolled(path, np.array([4.0]))
+    assert np.hypot(*(found[0, :, :2] - path[0]).T).max() < 0.1
+    assert np.abs((found[0, :, 2] - angle + np.pi) % (2 * np.pi) - np.pi).max() < 0.1
 
 
 @pytest.mark.parametrize("kind", [AgentClass.VEHICLE, AgentClass.BICYCLE])

@@ -1,8 +1,10 @@
 """From tokens to motion at the world's pace, and what bodies of each class can do.
 
 Between tokens an agent moves as smoothly as they allow: positions minimise the squared distance to the tokens plus the squared
-jerk, from the recorded pose and velocity on; tokens that are given count so much that they are met. What then exceeds the limits
-of its class is smoothed more, and in the end driven after by a unicycle with those limits, as well as such a body can.
+jerk, from the recorded pose and velocity on; tokens that are given count so much that they are met. Who has wheels and turns more
+tightly than it can - who drifts sideways as it stops, most of all - rolls along that path instead (``rolled``). What then still
+exceeds the limits of its class is smoothed more, and in the end driven after by a unicycle with those limits, as well as such a
+body can.
 """
 
 from __future__ import annotations
@@ -11,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from wetoolkit_driving.geometry import wrap_angle
+from wetoolkit_driving.geometry import relative, wrap_angle
 from wetoolkit_driving.types import HEADING, VX, AgentClass, Bool, Byte, Double
 from wetoolkit_driving.unicycle import UnicycleConfig, drive_unicycle
 
@@ -24,6 +26,9 @@ SPREAD = np.array([0.25, 0.10, 0.20])  # metres: how exact a generated token is 
 JERK = np.array([2.0, 2.0, 2.0])  # m/s^3: how much jerk is usual, by class
 STILL = 0.5  # metres: who gets no farther than this stands
 SLOW = 0.5  # m/s: below, the heading of who steers does not follow the motion
+AHEAD = 1.0  # metres: who rolls steers for the first place of its path that is so far away
+EASE = 1.15  # the tightest turn of who rolls, in those that it could make at most
+MISSED = 0.1  # metres: who would pass a given token at more than this does not roll
 
 
 @dataclass(frozen=True)
@@ -59,10 +64,43 @@ def decode(state: Double, given: Bool, kind: Byte, velocity: Double, every: int)
         still = ~given.any(1) & (np.hypot(poses[..., 0], poses[..., 1]).max(1) < STILL)
         poses[still] = 0.0
         wild = violations(poses, kind, velocity).any(-1)
+        if trust == TRUST[0]:
+            wild[wild] = ~_roll(poses, wild, state, given, kind, velocity, every)
     for which in np.unique(kind[wild]):
         rows = wild & (kind == which)
         poses[rows] = _driven(poses[rows], velocity[rows], LIMITS[AgentClass(which)])
     return poses, wild
+
+
+def _roll(poses: Double, rows: Bool, state: Double, given: Bool, kind: Byte, velocity: Double, every: int) -> Bool:
+    """Which of the n ``rows`` [N] of ``poses`` roll within limits and by what is given [n]; those are written into it."""
+    radius = np.array([LIMITS[AgentClass(which)].radius for which in kind[rows]])
+    found = rolled(poses[rows, :, :2], EASE * np.maximum(radius, 1e-9))
+    away = np.hypot(*np.moveaxis(found[:, every - 1 :: every, :2] - state[rows, :, :2], -1, 0))
+    met = np.where(given[rows], away, 0.0).max(1) < MISSED
+    fine = (radius > 0.0) & met & ~violations(found, kind[rows], velocity[rows]).any(-1)
+    poses[np.flatnonzero(rows)[fine]] = found[fine]
+    return np.asarray(fine)
+
+
+def rolled(path: Double, radius: Double) -> Double:
+    """Poses [n, T, 3] along positions [n, T, 2], at their pace, of bodies that roll where they are headed, from the origin on: no
+    turn is tighter than ``radius`` [n] and none is made on the spot (pure pursuit, Coulter 1992)."""
+    rows, pose, bend = np.arange(len(path)), np.zeros((len(path), 3)), np.zeros(len(path))
+    places = np.concatenate([path, np.zeros_like(path[..., :1])], -1)
+    out = np.empty_like(places)
+    for t in range(path.shape[1]):
+        seen = relative(pose[:, None], places[:, t:])[..., :2]  # [n, T - t, 2] from where the body is
+        far = np.hypot(seen[..., 0], seen[..., 1]) > AHEAD
+        aim = seen[rows, far.argmax(1)]
+        circle = np.clip(2.0 * aim[:, 1] / np.maximum((aim**2).sum(-1), AHEAD**2), -1.0 / radius, 1.0 / radius)
+        bend = np.where(far.any(1), np.where(aim[:, 0] > 0.0, circle, 0.0), bend)  # near its end, it keeps the wheel as it is
+        turn = seen[:, 0, 0] * bend
+        middle = pose[:, 2] + 0.5 * turn
+        pose = pose + np.stack([seen[:, 0, 0] * np.cos(middle), seen[:, 0, 0] * np.sin(middle), turn], -1)
+        out[:, t] = pose
+    out[..., 2] = wrap_angle(out[..., 2])
+    return out
 
 
 def smooth(state: Double, given: Bool, kind: Byte, velocity: Double, every: int, trust: float = 1.0) -> Double:
@@ -160,4 +198,4 @@ def violations(poses: Double, kind: Byte, velocity: Double) -> Bool:
     return over
 
 
-__all__ = ["DT", "LIMITS", "REASONS", "Limits", "decode", "smooth", "violations"]
+__all__ = ["DT", "LIMITS", "REASONS", "Limits", "decode", "rolled", "smooth", "violations"]
