@@ -233,7 +233,7 @@ def show(title: str, found: list[dict[str, Any]]) -> None:
     table = Table(*found[0], title=title)
     for row in found:
         table.add_row(*(f"{value:.3f}" if isinstance(value, float) else str(value) for value in row.values()))
-    Console().print(table)
+    Console(width=None if sys.stdout.isatty() else 180).print(table)  # to a file: every column whole
 
 
 def main() -> None:
