@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -46,6 +47,17 @@ def test_stems_share_no_town(town_data: Minitown) -> None:
 def test_fleet_and_train_share_no_drive(town_data: Minitown) -> None:
     logs = [{ref.log for ref in town_data.index(split)} for split in ("train", "train-fleet")]
     assert not logs[0] & logs[1]
+
+
+def test_what_the_fleet_never_meets_is_met_elsewhere_and_nothing_else_changes() -> None:
+    config = MinitownConfig(fleet_logs=200, fleet_rare_rate=0.5, cache="off")
+    without = config.model_copy(update={"fleet_without": ("jaywalker", "cut-in")})
+    for split in ("train", "val-rare", "test-rare"):
+        assert _drives_of(without, split) == _drives_of(config, split)
+    pairs = list(zip(_drives_of(config, "train-fleet"), _drives_of(without, "train-fleet"), strict=True))
+    assert {was.event for was, now in pairs if was.event != now.event} == {"jaywalker", "cut-in"}
+    assert {now.event for _, now in pairs} == {"", *EVENTS} - {"jaywalker", "cut-in"}
+    assert all(replace(was, event=now.event) == now for was, now in pairs)
 
 
 def test_common_and_rare_are_what_they_say(town_data: Minitown) -> None:
@@ -202,6 +214,8 @@ def test_unknown_names_are_clear_errors(town_data: Minitown) -> None:
         town_data.load(Ref("test-town0/x/y", "test-rare", "test-town0/x"))
     with pytest.raises(UnknownName, match="jaywalker"):
         Minitown(MinitownConfig(events=("jaywalkers",)))
+    with pytest.raises(UnknownName, match="jaywalker"):
+        Minitown(MinitownConfig(fleet_without=("jaywalkers",)))
 
 
 def test_it_travels_to_workers(town_data: Minitown) -> None:

@@ -72,6 +72,7 @@ class MinitownConfig(Config):
         0.1, description="the same for the fleet's; more where vehicles send in what happened to them [1]", ge=0, le=1
     )
     events: tuple[str, ...] = Field(tuple(EVENTS), description=f"rare events, among {', '.join(EVENTS)}", min_length=1)
+    fleet_without: tuple[str, ...] = Field((), description="events that the fleet never meets: drives that would are ordinary")
     seconds: float = Field(30.0, description="length of an ordinary drive; one with an event may end earlier [s]", ge=20, le=120)
     stride: float = Field(2.0, description="mean time between ordinary windows of a drive [s]", ge=0.1)
     vehicles: int = Field(55, description="vehicles in a town [count]", ge=0, le=150)
@@ -120,7 +121,7 @@ class Minitown:
     """kinds.Dataset, with SupportsLabels, SupportsRecordings, SupportsSensors, SupportsMake and SupportsReport."""
 
     def __init__(self, config: MinitownConfig) -> None:
-        unknown = [name for name in config.events if name not in EVENTS]
+        unknown = [name for name in (*config.events, *config.fleet_without) if name not in EVENTS]
         if unknown:
             raise UnknownName("rare event", unknown[0], EVENTS)
         if config.files and config.cache == "off":
@@ -254,6 +255,8 @@ def _drives(config: MinitownConfig, stem: str, pool: str) -> list[Drive]:
         event, rate = config.events[number % len(config.events)], config.fleet_rare_rate if pool == "fleet" else config.rare_rate
         if pool != "staged":
             event = config.events[int(rng.integers(len(config.events)))] if rng.random() < rate else ""
+        if pool == "fleet" and event in config.fleet_without:
+            event = ""
         drives.append(Drive(stem, pool, number, int(rng.integers(getattr(config, f"{stem}_towns"))), event))
     return drives
 
