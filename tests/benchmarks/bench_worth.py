@@ -3,6 +3,7 @@
     make bench-worth                                   # five seeds, four arms; each seed that is done is printed
     python tests/benchmarks/bench_worth.py --model FILE --seeds 0 --arms logged attack
     ... --seeds 10 --set splits.rare=val-rare splits.common=val-common dataset.val_staged=200      # to try settings out
+    ... --labels jaywalker cut-in --set 'dataset.fleet_without=["jaywalker", "cut-in"]'    # of what the failures are never about
 
 All arms of a seed share its base policy, its mined failures and its scenes; they differ in what is made of the scenes. Every arm
 learns from equally many frames: ``steps`` batches of 64, 48 of them from rollouts and 16 from the log. Where it has variants it
@@ -299,6 +300,7 @@ def main() -> None:
     asked.add_argument(
         "--set", dest="changes", nargs="+", default=[], help="key=value of the experiment, such as splits.rare=val-rare"
     )
+    asked.add_argument("--labels", nargs="+", default=[], help="tables of the rare scenes with these labels only")
     asked.add_argument("--out", type=Path, default=Path("build/bench/worth"))
     given = asked.parse_args()
     options = Options(
@@ -325,6 +327,8 @@ def main() -> None:
             tables[seed, arm], facts = drive(options, seed, arm, registry)
             learned.append(facts)
         outcomes = joined(tables)
+        if given.labels:
+            outcomes = outcomes.filter((pl.col("split") != "rare") | pl.col("label").is_in(given.labels))
         text = markdown(outcomes, learned)
         given.out.parent.mkdir(parents=True, exist_ok=True)
         given.out.with_suffix(".md").write_text(text)
