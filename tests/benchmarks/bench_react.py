@@ -42,7 +42,7 @@ STEPS, EVERY, AHEAD = 80, 5, 20  # of the drive, between two askings, at which p
 class Way:
     """One way of planning and what it came to."""
 
-    part: Diffusion
+    part: Diffusion | None  # none: the log
     tally: Tally = field(default_factory=Tally)
     samples: Samples = field(default_factory=Samples)
     changes: list[float] = field(default_factory=list)
@@ -79,13 +79,14 @@ def motion_of(tokens: Tokens, moved: World, world: World, now: int) -> np.ndarra
     return found[None]
 
 
-def measured(ways: Mapping[str, Way], refs: list[Any], dataset: Minitown) -> Samples:
-    """Drive every scene in every way, in turn; how the log's motion is distributed."""
-    log = Samples()
+def measured(ways: Mapping[str, Way], refs: list[Any], dataset: Minitown) -> Way:
+    """Drive every scene in every way, in turn; what the log itself comes to."""
+    log = Way(None)
     for ref in refs:
         scenario = dataset.load(ref)
         world, now = scenario.world, scenario.clock.now
         for way in ways.values():
+            assert way.part is not None
             tokens = encode(world, now, way.part.model.spec)
             moved, changes, seconds = drive(way.part, world, now, 1)
             motion, (truth, there) = motion_of(tokens, moved, world, now), recorded(tokens, world, now, STEPS)
@@ -94,25 +95,28 @@ def measured(ways: Mapping[str, Way], refs: list[Any], dataset: Minitown) -> Sam
             way.changes += changes
             way.logs += [scenario.log] * len(changes)
             way.seconds.append(seconds)
-        log.add(tokens, truth[None], there)
+        judge(tokens, world, now, truth[None], log.tally, scenario.log)
+        log.samples.add(tokens, truth[None], there)
     return log
 
 
-def rows(ways: Mapping[str, Way], log: Samples) -> list[dict[str, Any]]:
-    """A table: classes pooled for rates, by way."""
+def rows(ways: Mapping[str, Way], log: Way) -> list[dict[str, Any]]:
+    """A table: classes pooled for rates, by way; the log last."""
     out = []
-    for name, way in ways.items():
+    for name, way in {**ways, "log": log}.items():
         row: dict[str, Any] = {"way": name}
         for number in ("minADE", "minFDE", "collision", "off_road", "violation"):
             values = [value for key, found in way.tally.values.items() if key[1] == number for value in found]
             logs = [name for key, found in way.tally.logs.items() if key[1] == number for name in found]
             interval = mean_interval(values, logs, seed=0, bounds=None if number.startswith("min") else (0.0, 1.0))
             row[number.replace("min", "")] = f"{interval.estimate:.3f} [{interval.low:.3f}, {interval.high:.3f}]"
-        away = way.samples.distances(log)
+        away = way.samples.distances(log.samples)
         row |= {f"{q}, {kind}": away[kind, q] for q in ("acceleration", "yaw rate") for kind in ("vehicle", "pedestrian")}
-        change = mean_interval(way.changes, way.logs, seed=0, bounds=None)
-        row["change of mind"] = f"{change.estimate:.2f} [{change.low:.2f}, {change.high:.2f}]"
-        row["CPU s"] = float(np.median(way.seconds))
+        if way.part is not None:
+            change = mean_interval(way.changes, way.logs, seed=0, bounds=None)
+            row["change of mind"] = f"{change.estimate:.2f} [{change.low:.2f}, {change.high:.2f}]"
+        row.setdefault("change of mind", "")
+        row["CPU s"] = float(np.median(way.seconds or [0.0]))
         out.append(row)
     return out
 
