@@ -42,6 +42,9 @@ class BehaviourPart(Part):
     """A behaviour and how many variants it makes of each scene."""
 
     count: int = Field(default=1, ge=1, description="variants of each scene")
+    of: Literal["all", "failures", "ordinary"] = Field(
+        default="all", description="the scenes that it varies: those rebuilt for a failure, those of ordinary scenarios, or both"
+    )
 
 
 class Splits(Config):
@@ -64,9 +67,14 @@ class Limits(Config):
 
 
 class Vary(Config):
-    """What becomes of the rebuilt scene itself."""
+    """What is varied besides the failures, and what becomes of a rebuilt scene itself."""
 
     logged: bool = Field(default=True, description="keep the scene as logged beside its variants")
+    ordinary: int = Field(
+        default=0,
+        ge=0,
+        description="scenarios in which nothing was mined that are rebuilt and varied too, drawn by the seed [count]",
+    )
     foresee: bool = Field(
         default=False,
         description="the round's policy first drives each scene, and behaviours vary it with that drive in place of the record",

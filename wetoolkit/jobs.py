@@ -172,7 +172,7 @@ class MineJob:
 
 @dataclass(frozen=True)
 class ReconstructJob:
-    """Scenes from failures."""
+    """Scenes from failures, and from scenarios without one."""
 
     loader: Loader
     reconstructor: Any
@@ -180,11 +180,12 @@ class ReconstructJob:
     seed: int
 
     def __call__(self, chunk: Chunk) -> None:
-        """Failures -> Scenes."""
+        """Failures or Refs -> Scenes."""
         failed: list[Failed] = []
         scenes = []
-        for failure in chunk.payload:
-            for scenario in self.loader.all([failure.scenario], failed, "reconstruct"):
+        for item in chunk.payload:
+            failure = item if isinstance(item, Failure) else None
+            for scenario in self.loader.all([failure.scenario if failure else item], failed, "reconstruct"):
                 call = partial(rebuild, self.reconstructor, self.step, scenario, failure, self.seed)
                 scenes += attempt(failed, "reconstruct", scenario.id, scenario.log, self.step, call)
         finish(chunk, scenes, failed)
@@ -208,6 +209,7 @@ class VaryJob:
     behaviours: tuple[tuple[Any, int, Step], ...]
     logged: bool
     seed: int
+    of: tuple[str, ...]  # for each behaviour which scenes it varies (``BehaviourPart.of``)
     foresee: Callable[[Scene[Any]], Scene[Any]] | None = None  # gives a scene with what the policy did in it as its record
 
     def __call__(self, chunk: Chunk) -> None:
@@ -217,10 +219,12 @@ class VaryJob:
         out: list[Scene[Any]] = []
         for scene in scenes:
             out += [scene] if self.logged else []
-            seen = [scene]
-            if self.foresee is not None and self.behaviours:
-                seen = attempt(failed, "vary", scene.id, scene.log, self.behaviours[0][2], partial(self.foresee, scene))
-            for place, (behaviour, count, step) in enumerate(self.behaviours if seen else ()):
+            seen, sort = [scene], "failures" if scene.failure else "ordinary"
+            mine = [place for place, of in enumerate(self.of) if of in ("all", sort)]
+            if self.foresee is not None and mine:
+                seen = attempt(failed, "vary", scene.id, scene.log, self.behaviours[mine[0]][2], partial(self.foresee, scene))
+            for place in mine if seen else ():
+                behaviour, count, step = self.behaviours[place]
                 own = derive(self.seed, "vary", place, scene.id)
                 call = partial(varied, behaviour, step, seen[0], count, own)
                 out += [item for found in attempt(failed, "vary", scene.id, scene.log, step, call) for item in found]

@@ -75,7 +75,7 @@ def rounds(session: Session) -> None:
 
     for number in range(1, e.rounds + 1):
         mined = stages.mine(session, number, listed, policy)
-        scenes = stages.reconstruct(session, number, mined)
+        scenes = stages.reconstruct(session, number, listed, mined)
         variants = stages.vary(session, number, scenes, policy)
         rollouts = stages.rollout(session, number, variants, policy)
         frames.append(training.experience(session, number, listed, mined, rollouts, policy))

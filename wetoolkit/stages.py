@@ -172,8 +172,16 @@ def chosen(session: Session, mined: Made) -> list[Failure]:
     return [failure for key, failure in best.items() if key in kept]
 
 
-def reconstruct(session: Session, number: int, mined: Made) -> Made:
-    """A scene for every failure."""
+def ordinary(session: Session, number: int, listed: Made, mined: Made) -> list[Ref]:
+    """``vary.ordinary`` scenarios in which nothing was mined, drawn by the seed."""
+    failing = {failure.scenario.id for failure in failures_of(mined.paths[-1])}
+    others = [ref for ref in refs_of(listed, "mine") if ref.id not in failing]
+    drawn = sorted(others, key=lambda ref: derive(session.experiment.seed, "ordinary", number, ref.id))
+    return drawn[: session.experiment.vary.ordinary]
+
+
+def reconstruct(session: Session, number: int, listed: Made, mined: Made) -> Made:
+    """A scene for every failure, and for as many ordinary scenarios as ``vary.ordinary`` says."""
     parts, name = session.parts, f"reconstruct-{number}"
 
     def make(work: Work) -> list[Path]:
@@ -182,17 +190,21 @@ def reconstruct(session: Session, number: int, mined: Made) -> Made:
                 loader(session), parts.build("reconstructor"), parts.step("reconstructor"), session.experiment.seed
             )
 
-        failures = chosen(session, mined)
-        payloads = [
-            Payload([asdict(f) for f in part], tuple(part), tuple(f.scenario.id for f in part), tuple(f.scenario.log for f in part))
-            for part in pieces(failures, session.experiment.chunk)
-        ]
+        items: list[Failure | Ref] = [*chosen(session, mined), *ordinary(session, number, listed, mined)]
+        payloads = []
+        for part in pieces(items, session.experiment.chunk):
+            refs = [item.scenario if isinstance(item, Failure) else item for item in part]
+            content = [asdict(item) for item in part]
+            payloads.append(Payload(content, tuple(part), tuple(ref.id for ref in refs), tuple(ref.log for ref in refs)))
         paths = work.chunks("scenes", payloads, job)
         _check_unique(session, paths, "reconstructor")
         return paths
 
-    settings = session.experiment.limits.failures
-    return session.stage(name, make, of=name, roles=["dataset", "reconstructor"], inputs=[mined], settings=settings)
+    e, roles = session.experiment, ["dataset", "reconstructor"]
+    if e.vary.ordinary:
+        settings = [e.limits.failures, e.vary.ordinary]
+        return session.stage(name, make, of=name, roles=roles, inputs=[mined, listed], settings=settings)
+    return session.stage(name, make, of=name, roles=roles, inputs=[mined], settings=e.limits.failures)
 
 
 def _check_unique(session: Session, paths: Sequence[Path], role: str) -> None:
@@ -214,13 +226,14 @@ def vary(session: Session, number: int, scenes: Made, policy: Made) -> Made:
     def make(work: Work) -> list[Path]:
         def job() -> VaryJob:
             behaviours = [(parts.build(role), part.count, parts.step(role)) for role, part in zip(roles, e.behaviour, strict=True)]
-            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed, _foresight(session, policy))
+            of = tuple(part.of for part in e.behaviour)
+            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed, of, _foresight(session, policy))
 
         paths = work.chunks("scenes", block_payloads(scenes.paths), job)
         _check_unique(session, paths, "behaviour.0" if roles else "reconstructor")
         return paths
 
-    settings = [e.vary.logged, [part.count for part in e.behaviour]]
+    settings = [e.vary.logged, [part.count if part.of == "all" else [part.count, part.of] for part in e.behaviour]]
     if e.vary.foresee:
         return session.stage(
             name, make, of=name, roles=[*roles, "simulator"], inputs=[scenes], shared=[policy], settings=[*settings, "foresee"]

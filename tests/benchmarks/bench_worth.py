@@ -10,7 +10,9 @@ learns from equally many frames: ``steps`` batches of 64, 48 of them from rollou
 has exactly ``variants`` of each scene beside the scene as logged; what is rejected is made up for by the arm's next behaviour, at
 last by the scene as logged. The arm ``logged`` has no variants, so its frames come up the oftener (the policy takes its likeliest
 plan, so rolling a scene out again would repeat them); ``more-logs`` has as many further failures in their place, which variants
-are to save.
+are to save. ``perturb-ordinary`` and ``attack-ordinary`` vary scenes in which nothing failed (``vary.ordinary``), one variant
+each and as many as the others make of the failures, which are there as logged. ``perturb-ordinary`` and ``attack-ordinary`` vary scenes in which nothing failed (``vary.ordinary``), as many as
+the others vary of the failures, one variant each; the failures are in them as logged.
 
 In all arms only rollout frames with something to learn are learned from (World Engine's filter: a good plan was there and a bad
 one taken), and variants are made of the scene with what the base policy does in it as the record of the ego (``vary.foresee``):
@@ -55,7 +57,10 @@ from wetoolkit.types import Scene
 from wetoolkit.work import file_made
 
 BEFORE, AGAINST = "logged", "perturb"
-ARMS = ("logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "attack-perturb")
+ARMS = (
+    "logged", "more-logs", "perturb", "idm", "resampled", "near", "attack", "attack-perturb", "perturb-ordinary", "attack-ordinary",
+)  # fmt: skip
+ASKED = 2  # ordinary scenarios for each variant that is wanted: not every one can be attacked
 NEAR = 0.3  # noise level from which the record is taken up: what happened happens again, a little otherwise
 MEASURES = {**OF_LOOP, ("closed", "rare", "score"): "closed rare score", ("closed", "rare", "ep"): "closed rare progress"}
 
@@ -78,33 +83,38 @@ class Options:
     changes: tuple[str, ...]
 
 
-def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int]]:
-    """For each of ``ARMS`` its behaviours, the first of which is asked first, and how many failures it rebuilds."""
+def arms(options: Options) -> dict[str, tuple[list[dict[str, Any]], int, int]]:
+    """For each of ``ARMS`` its behaviours, the first of which is asked first, how many failures it rebuilds, and how many ordinary
+    scenarios."""
     n, few, many = options.variants, options.failures, options.failures * (1 + options.variants)
     learned = {"use": "diffusion", "count": n, "checkpoint": str(options.model.resolve())}
     attack = {**learned, "attack": {}, "others": "recorded"}
     near = {**learned, "near": NEAR}
+    rules, plain = {"use": "perturb", "count": n}, ASKED * n * few
     return {
-        "logged": ([], few),
-        "more-logs": ([], many),
-        "perturb": ([{"use": "perturb", "count": n}], few),
-        "idm": ([{"use": "idm", "count": n}], few),
-        "resampled": ([learned], few),
-        "near": ([near], few),
-        "attack": ([attack], few),
-        "attack-perturb": ([{**attack, "count": n // 2}, {"use": "perturb", "count": n}], few),
+        "logged": ([], few, 0),
+        "more-logs": ([], many, 0),
+        "perturb": ([rules], few, 0),
+        "idm": ([{"use": "idm", "count": n}], few, 0),
+        "resampled": ([learned], few, 0),
+        "near": ([near], few, 0),
+        "attack": ([attack], few, 0),
+        "attack-perturb": ([{**attack, "count": n // 2}, rules], few, 0),
+        "perturb-ordinary": ([{**rules, "count": 1, "of": "ordinary"}], few, plain),
+        "attack-ordinary": ([{**attack, "count": 1, "of": "ordinary"}], few, plain),
     }
 
 
 def planned(options: Options, seed: int, arm: str) -> Experiment:
     """The experiment of one arm and seed."""
-    behaviours, failures = arms(options)[arm]
+    behaviours, failures, ordinary = arms(options)[arm]
     changes = [
         f"seed={seed}",
         f"limits.failures={failures}",
         f"algorithm.steps={options.steps}",
         f"algorithm.filter={str(options.filter).lower()}",
         f"vary.foresee={str(options.foresee).lower()}",
+        f"vary.ordinary={ordinary}",
         f"pretrain.epochs={options.epochs}",
         *options.changes,
     ]
@@ -124,12 +134,12 @@ def check_model(model: Path) -> None:
 
 
 def evened(scenes: Sequence[Scene[World]], variants: int) -> tuple[list[Scene[World]], dict[str, int]]:
-    """Each scene as logged, then exactly so many of its variants: the first of those there are, and the scene again where there
-    are too few. And what was counted."""
+    """Each failure's scene as logged, then exactly so many of its variants: the first of those there are, and the scene again where
+    there are too few. And what was counted."""
     out: list[Scene[World]] = []
     counts: Counter[str] = Counter()
     groups: list[list[Scene[World]]] = []
-    for scene in scenes:
+    for scene in (one for one in scenes if one.failure):
         (groups.append([scene]) if "~" not in scene.id else groups[-1].append(scene))
     for logged, *made in groups:
         kept = made[:variants]
@@ -140,12 +150,25 @@ def evened(scenes: Sequence[Scene[World]], variants: int) -> tuple[list[Scene[Wo
     return out, dict(counts)
 
 
+def pooled(scenes: Sequence[Scene[World]], variants: int) -> tuple[list[Scene[World]], dict[str, int]]:
+    """Each failure's scene as logged, and of the variants of ordinary scenes exactly so many for each of them: the first of those
+    there are, and failures' scenes again where there are too few."""
+    logged = [scene for scene in scenes if scene.failure]
+    made = [scene for scene in scenes if not scene.failure and "~" in scene.id][: variants * len(logged)]
+    short = range(variants * len(logged) - len(made))
+    again = [replace(logged[i % len(logged)], id=f"{logged[i % len(logged)].id}~again.{i // len(logged)}") for i in short]
+    counts = Counter(scene.variant.split(";")[0].split(" ")[0].rstrip(":") or "variant" for scene in made)
+    return [*logged, *made, *again], {**counts, "again": len(again), "scenes": len(logged)}
+
+
 def even(folder: Path, arm: str, options: Options) -> tuple[list[Path], dict[str, int]]:
     """The files of an arm's scenes, evened, and what was counted."""
     store, made, total = Store(folder), [], Counter[str]()
-    for number, name in enumerate(store.manifest.stages["vary-1"].artefacts):
-        scenes, _ = read_block(folder / name, Scene, World)
-        some, counts = evened(scenes, options.variants if arms(options)[arm][0] else 0)
+    files = [read_block(folder / name, Scene, World)[0] for name in store.manifest.stages["vary-1"].artefacts]
+    behaviours, _, ordinary = arms(options)[arm]
+    many, parts = options.variants if behaviours else 0, [[scene for file in files for scene in file]] if ordinary else files
+    for number, scenes in enumerate(parts):
+        some, counts = pooled(scenes, many) if ordinary else evened(scenes, many)
         total.update(counts)
         path = store.path("scenes", f"worth-{arm}-{number}.safetensors")
         write_block(path, some, {"ids": [s.id for s in some], "logs": [s.log for s in some], "failed": []})
