@@ -11,8 +11,7 @@ has exactly ``variants`` of each scene beside the scene as logged; what is rejec
 last by the scene as logged. The arm ``logged`` has no variants, so its frames come up the oftener (the policy takes its likeliest
 plan, so rolling a scene out again would repeat them); ``more-logs`` has as many further failures in their place, which variants
 are to save. ``perturb-ordinary`` and ``attack-ordinary`` vary scenes in which nothing failed (``vary.ordinary``), one variant
-each and as many as the others make of the failures, which are there as logged. ``perturb-ordinary`` and ``attack-ordinary`` vary scenes in which nothing failed (``vary.ordinary``), as many as
-the others vary of the failures, one variant each; the failures are in them as logged.
+each and as many as the others make of the failures, which are there as logged.
 
 In all arms only rollout frames with something to learn are learned from (World Engine's filter: a good plan was there and a bad
 one taken), and variants are made of the scene with what the base policy does in it as the record of the ego (``vary.foresee``):
