@@ -3,8 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+import pytest
 from toy_run import DATA, rows, start
 
+from wetoolkit.errors import ConfigError
 from wetoolkit.experiment import parse_experiment
 from wetoolkit.pipeline import stage_given
 from wetoolkit.registry import Registry
@@ -47,3 +49,8 @@ def test_they_are_drawn_by_the_seed_and_unless_asked_for_there_are_none(done: Pa
         drawn.append([scene.id for scene in scenes if not scene.failure])
     assert drawn[0] == drawn[1] != drawn[2] and len(drawn[2]) == 2
     assert all(scene.failure for scene in varied(done, registry, tmp_path / "none"))
+
+
+def test_behaviours_of_ordinary_scenes_without_any_are_an_error() -> None:
+    with pytest.raises(ConfigError, match=r"behaviour.1 \(toy\) varies ordinary scenes, of which there are none"):
+        parse_experiment({**DATA, "behaviour": [{"use": "toy"}, {"use": "toy", "of": "ordinary"}]})

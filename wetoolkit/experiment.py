@@ -167,7 +167,7 @@ def load_experiment(path: Path, overrides: Sequence[str] = ()) -> Experiment:
 def parse_experiment(data: Mapping[str, Any], file: str = "", text: str = "") -> Experiment:
     """Check the tables of an experiment."""
     try:
-        return Experiment.model_validate(data)
+        found = Experiment.model_validate(data)
     except PydanticError as error:
         first = error.errors()[0]
         keys = [str(key) for key in first["loc"]]
@@ -175,6 +175,13 @@ def parse_experiment(data: Mapping[str, Any], file: str = "", text: str = "") ->
         raise ConfigError(
             _sentence(first, ".".join(keys)), file=file, line=_line_of(text, keys), problems=error.error_count(), way_out=way_out
         ) from error
+    for number, part in enumerate(found.behaviour):
+        if part.of == "ordinary" and not found.vary.ordinary:
+            raise ConfigError(
+                f"behaviour.{number} ({part.use}) varies ordinary scenes, of which there are none", file=file,
+                line=_line_of(text, ["behaviour", "of"]), way_out='set vary.ordinary to their number, or of = "all"',
+            )  # fmt: skip
+    return found
 
 
 def _sentence(problem: Any, key: str) -> str:
