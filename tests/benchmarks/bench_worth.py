@@ -307,7 +307,7 @@ def main() -> None:
     """Run seed by seed and write the tables of what is done."""
     asked = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     asked.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2, 3, 4])
-    asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "attack", "attack-perturb"], choices=ARMS)
+    asked.add_argument("--arms", nargs="+", default=["logged", "perturb", "perturb-ordinary", "attack-ordinary"], choices=ARMS)
     asked.add_argument("--model", type=Path, default=FILE, help="trained on the split `train` where there is none")
     asked.add_argument("--experiment", type=Path, default=Path("docs/benchmark.toml"))
     asked.add_argument("--runs", type=Path, default=Path("runs"))
