@@ -206,10 +206,9 @@ class VaryJob:
     """Variants of scenes."""
 
     world: type
-    behaviours: tuple[tuple[Any, int, Step], ...]
+    behaviours: tuple[tuple[Any, int, Step, str], ...]  # each with its ``count`` and ``of``, as in BehaviourPart
     logged: bool
     seed: int
-    of: tuple[str, ...]  # for each behaviour which scenes it varies (``BehaviourPart.of``)
     foresee: Callable[[Scene[Any]], Scene[Any]] | None = None  # gives a scene with what the policy did in it as its record
 
     def __call__(self, chunk: Chunk) -> None:
@@ -220,11 +219,10 @@ class VaryJob:
         for scene in scenes:
             out += [scene] if self.logged else []
             seen, sort = [scene], "failures" if scene.failure else "ordinary"
-            mine = [place for place, of in enumerate(self.of) if of in ("all", sort)]
+            mine = [(place, *part) for place, (*part, of) in enumerate(self.behaviours) if of in ("all", sort)]
             if self.foresee is not None and mine:
-                seen = attempt(failed, "vary", scene.id, scene.log, self.behaviours[mine[0]][2], partial(self.foresee, scene))
-            for place in mine if seen else ():
-                behaviour, count, step = self.behaviours[place]
+                seen = attempt(failed, "vary", scene.id, scene.log, mine[0][3], partial(self.foresee, scene))
+            for place, behaviour, count, step in mine if seen else ():
                 own = derive(self.seed, "vary", place, scene.id)
                 call = partial(varied, behaviour, step, seen[0], count, own)
                 out += [item for found in attempt(failed, "vary", scene.id, scene.log, step, call) for item in found]

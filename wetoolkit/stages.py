@@ -24,7 +24,7 @@ from wetoolkit.listing import TRAINING, USES, block_payloads, loader, ref_chunks
 from wetoolkit.policies import load_policy, trained_on
 from wetoolkit.store import read_block, read_facts, read_table, write_table
 from wetoolkit.types import Failure, Ref
-from wetoolkit.work import Made, Payload, Session, Work, derive, pieces
+from wetoolkit.work import Made, Payload, Session, Work, derive, is_block, pieces
 
 
 def check_sight(session: Session) -> None:
@@ -172,12 +172,21 @@ def chosen(session: Session, mined: Made) -> list[Failure]:
     return [failure for key, failure in best.items() if key in kept]
 
 
-def ordinary(session: Session, number: int, listed: Made, mined: Made) -> list[Ref]:
-    """``vary.ordinary`` scenarios in which nothing was mined, drawn by the seed."""
+def unfailing(session: Session, refs: Sequence[Ref], mined: Made) -> list[Ref]:
+    """The scenarios that were mined and in which nothing was found; one that could not be mined is not known to be one."""
     failing = {failure.scenario.id for failure in failures_of(mined.paths[-1])}
-    others = [ref for ref in refs_of(listed, "mine") if ref.id not in failing]
-    drawn = sorted(others, key=lambda ref: derive(session.experiment.seed, "ordinary", number, ref.id))
-    return drawn[: session.experiment.vary.ordinary]
+    failing |= {row["id"] for path in filter(is_block, mined.paths) for row in read_facts(path).get("failed", ())}
+    failing |= {row.id for row in session.lost if row.stage.startswith("mine")}
+    return [ref for ref in refs if ref.id not in failing]
+
+
+def ordinary(session: Session, number: int, listed: Made, mined: Made) -> list[Ref]:
+    """``vary.ordinary`` scenarios in which nothing was mined, drawn by the seed; fewer, and a note, where there are not so many."""
+    wanted = session.experiment.vary.ordinary
+    others = unfailing(session, refs_of(listed, "mine"), mined) if wanted else []
+    if len(others) < wanted:
+        session.watch.note(f"vary.ordinary: {wanted} are asked for, and in {len(others)} scenarios only nothing was mined")
+    return sorted(others, key=lambda ref: derive(session.experiment.seed, "ordinary", number, ref.id))[:wanted]
 
 
 def reconstruct(session: Session, number: int, listed: Made, mined: Made) -> Made:
@@ -225,9 +234,9 @@ def vary(session: Session, number: int, scenes: Made, policy: Made) -> Made:
 
     def make(work: Work) -> list[Path]:
         def job() -> VaryJob:
-            behaviours = [(parts.build(role), part.count, parts.step(role)) for role, part in zip(roles, e.behaviour, strict=True)]
-            of = tuple(part.of for part in e.behaviour)
-            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed, of, _foresight(session, policy))
+            each = zip(roles, e.behaviour, strict=True)
+            behaviours = [(parts.build(role), part.count, parts.step(role), part.of) for role, part in each]
+            return VaryJob(parts.domain.world, tuple(behaviours), e.vary.logged, e.seed, _foresight(session, policy))
 
         paths = work.chunks("scenes", block_payloads(scenes.paths), job)
         _check_unique(session, paths, "behaviour.0" if roles else "reconstructor")

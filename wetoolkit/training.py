@@ -21,7 +21,7 @@ from wetoolkit.jobs import (
 from wetoolkit.kinds import SupportsLogProb, SupportsPrepare
 from wetoolkit.listing import block_payloads, loader, ref_chunks, refs_of
 from wetoolkit.policies import load_policy, save_policy, timeless, trained_on
-from wetoolkit.stages import chosen, failures_of
+from wetoolkit.stages import chosen, unfailing
 from wetoolkit.store import write_table
 from wetoolkit.types import Ref
 from wetoolkit.work import Made, Payload, Session, Work, derive, named, pieces
@@ -101,8 +101,7 @@ def _frames(session: Session, number: int, refs: Sequence[Ref], mined: Made) -> 
     """The failing log frames, then ordinary ones: so many of the same log, and where it has too few, of any other."""
     failures = chosen(session, mined)
     hard = [Frame(failure.scenario, failure.step) for failure in failures]
-    failing = {failure.scenario.id for failure in failures_of(mined.paths[-1])}
-    queue = sorted((ref for ref in refs if ref.id not in failing), key=lambda ref: derive(session.experiment.seed, number, ref.id))
+    queue = sorted(unfailing(session, refs, mined), key=lambda ref: derive(session.experiment.seed, number, ref.id))
     by_log = defaultdict(list)
     for ref in queue:
         by_log[ref.log].append(ref)

@@ -65,7 +65,8 @@ def decode(state: Double, given: Bool, kind: Byte, velocity: Double, every: int)
         poses[still] = 0.0
         wild = violations(poses, kind, velocity).any(-1)
         if trust == TRUST[0]:
-            wild[wild] = ~_roll(poses, wild, state, given, kind, velocity, every)
+            rows = wild & (kind != AgentClass.PEDESTRIAN)
+            wild[rows] = ~_roll(poses, rows, state, given, kind, velocity, every)
     for which in np.unique(kind[wild]):
         rows = wild & (kind == which)
         poses[rows] = _driven(poses[rows], velocity[rows], LIMITS[AgentClass(which)])
@@ -75,17 +76,18 @@ def decode(state: Double, given: Bool, kind: Byte, velocity: Double, every: int)
 def _roll(poses: Double, rows: Bool, state: Double, given: Bool, kind: Byte, velocity: Double, every: int) -> Bool:
     """Which of the n ``rows`` [N] of ``poses`` roll within limits and by what is given [n]; those are written into it."""
     radius = np.array([LIMITS[AgentClass(which)].radius for which in kind[rows]])
-    found = rolled(poses[rows, :, :2], EASE * np.maximum(radius, 1e-9))
+    found = rolled(poses[rows, :, :2], EASE * radius)
     away = np.hypot(*np.moveaxis(found[:, every - 1 :: every, :2] - state[rows, :, :2], -1, 0))
     met = np.where(given[rows], away, 0.0).max(1) < MISSED
-    fine = (radius > 0.0) & met & ~violations(found, kind[rows], velocity[rows]).any(-1)
+    fine = met & ~violations(found, kind[rows], velocity[rows]).any(-1)
     poses[np.flatnonzero(rows)[fine]] = found[fine]
     return np.asarray(fine)
 
 
 def rolled(path: Double, radius: Double) -> Double:
-    """Poses [n, T, 3] along positions [n, T, 2], at their pace, of bodies that roll where they are headed, from the origin on: no
-    turn is tighter than ``radius`` [n] and none is made on the spot (pure pursuit, Coulter 1992)."""
+    """Poses [n, T, 3] (metres, radians) along positions [n, T, 2] (metres), at their pace, of bodies that roll where they are
+    headed, from the origin on: no turn is tighter than ``radius`` [n] metres and none is made on the spot (pure pursuit, Coulter
+    1992)."""
     rows, pose, bend = np.arange(len(path)), np.zeros((len(path), 3)), np.zeros(len(path))
     places = np.concatenate([path, np.zeros_like(path[..., :1])], -1)
     out = np.empty_like(places)
